@@ -1,0 +1,1 @@
+"""The corpus: play, record, shard, index, read."""

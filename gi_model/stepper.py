@@ -1,0 +1,61 @@
+"""`Stepper`: many players' streams through one model: numpy frames in, action tokens out. What the engine batches.
+
+Each slot is one player's stream: its own memory, clock, sampling, and random numbers, so that an action depends on nothing
+but the slot's own frames and seed, however the engine batches it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gi_model.actions import ActionSpace
+from gi_model.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How actions are drawn. motion "mode": the most likely motion (never the mean: that of left and right is still)."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    keys: Literal["sample", "mode"] = "sample"
+    motion: Literal["sample", "mode"] = "mode"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.temperature <= 10.0:
+            raise ConfigError("temperature out of range", got=self.temperature, expected="above 0, at most 10")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ConfigError("top_p out of range", got=self.top_p, expected="above 0, at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """One answer a row: tokens int64 (B, K); confidence float32 (B, F), the probability of each factor as chosen."""
+
+    tokens: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+
+class Stepper(Protocol):
+    """A model with `num_slots` streams."""
+
+    name: str
+    fingerprint: str  # of weights and configuration
+    height: int
+    width: int
+    fps: float
+    num_slots: int
+    action_space: ActionSpace
+    factors: tuple[str, ...]  # names of the columns of `Steps.confidence`
+
+    def open(self, slot: int, sampling: Sampling) -> None:
+        """Start a new stream in `slot`: memory and clock empty."""
+        ...
+
+    def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
+        """Advance the streams in `slots` (distinct) by one tick; frames uint8 (B, height, width, 3)."""
+        ...

@@ -1,0 +1,1 @@
+"""Serving: frames in, actions out."""

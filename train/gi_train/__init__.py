@@ -1,0 +1,1 @@
+"""Training: pretraining, closed-loop evaluation, reports."""
