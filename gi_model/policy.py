@@ -1,0 +1,131 @@
+"""`Policy`: frames -> action tokens. `policy(batch) -> (loss, logs)` learns; `policy.step(...)` plays, one tick at a time.
+
+    frames --FrameEncoder--> V tokens a tick (+ the tick before's action) --Backbone--> h_t --ActionDecoder--> K tokens
+
+Streaming equals the full forward: `step` over a ring cache computes what `features` computes over the whole sequence.
+
+B batch, T ticks, V tokens a frame, K slots, D width, S slots of the state.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gi_model.actions import ActionSpace
+from gi_model.backbone import Backbone, RingCache
+from gi_model.batch import Batch
+from gi_model.config import PolicyConfig
+from gi_model.decoder import ActionDecoder, DecoderScore
+from gi_model.encoder import build_encoder
+from gi_model.sampling import Draw
+
+
+@dataclass
+class PolicyState:
+    """Memory of S streams: caches a layer, tick int64 (S,), and the action before, int64 (S, K)."""
+
+    caches: list[RingCache]
+    ticks: Tensor
+    actions: Tensor
+
+    def clear(self, slot: int) -> None:
+        """Start the stream in `slot` anew. The ring needs no wiping: only places written since tick 0 are read."""
+        self.ticks[slot] = 0
+
+
+class PastAction(nn.Module):
+    """The action of the tick before as one vector; a learned vector where there is none."""
+
+    def __init__(self, config: PolicyConfig, space: ActionSpace, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.project = nn.Linear(space.num_tokens * config.decoder_dim, config.dim)
+        self.unknown = nn.Parameter(torch.zeros(config.dim))
+
+    def forward(self, actions: Tensor, known: Tensor) -> Tensor:
+        """Tokens int64 (..., K), known bool (...) -> (..., D)."""
+        vector = self.project(self.embedding(actions).flatten(-2))
+        return torch.where(known[..., None], vector, self.unknown.to(vector.dtype))
+
+
+class Policy(nn.Module):
+    """The model."""
+
+    def __init__(self, config: PolicyConfig, space: ActionSpace | None = None) -> None:
+        super().__init__()
+        self.config, self.space = config, space or ActionSpace()
+        embedding = nn.Embedding(self.space.vocabulary_size, config.decoder_dim)
+        nn.init.normal_(embedding.weight, std=0.1)
+        self.encoder = build_encoder(config)
+        self.past = PastAction(config, self.space, embedding) if config.past_actions != "none" else None
+        self.backbone = Backbone(config)
+        self.decoder = ActionDecoder(config, self.space, embedding)
+
+    # ------------------------------------------------------------------ learning
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss a known tick, in nats, and logs: nll and accuracy of each factor."""
+        features = self.features(batch)[batch.known]
+        actions = batch.actions[batch.known]
+        score = self.decoder.score(features, actions)
+        loss = score.loss.sum() / max(len(actions), 1)
+        return loss, self._logs(score, actions)
+
+    def features(self, batch: Batch) -> Tensor:
+        """h_t of every tick, (B, T, D); each depends on its own and earlier frames and on earlier actions only."""
+        num_batch, num_ticks = batch.frames.shape[:2]
+        tokens = self.encoder(batch.frames.flatten(0, 1)).unflatten(0, (num_batch, num_ticks))
+        if self.past is not None:
+            actions = torch.cat([batch.previous[:, None], batch.actions[:, :-1]], dim=1)
+            known = torch.cat([batch.previous_known[:, None], batch.known[:, :-1]], dim=1)
+            tokens = tokens + self.past(actions, self._drop(known))[:, :, None]
+        return self.backbone(tokens).mean(dim=2)
+
+    def _drop(self, known: Tensor) -> Tensor:
+        """Hide past actions at random while training, so that play never hangs on them alone."""
+        if not self.training or self.config.past_actions != "dropout":
+            return known
+        return known & (torch.rand(known.shape, device=known.device) >= self.config.past_action_dropout)
+
+    def _logs(self, score: DecoderScore, actions: Tensor) -> dict[str, Tensor]:
+        right = score.log_probs.detach().argmax(-1) == actions
+        logs = {}
+        for name, slots in self.space.factors.items():
+            logs[f"nll/{name}"] = score.nll.detach()[:, slots].sum(-1).mean()
+            logs[f"accuracy/{name}"] = right[:, slots].all(-1).float().mean()
+        logs["nll"] = score.nll.detach().sum(-1).mean()
+        return logs
+
+    # ------------------------------------------------------------------ playing
+
+    def empty_state(self, num_slots: int) -> PolicyState:
+        """Memory for `num_slots` streams, of fixed size for ever."""
+        parameter = next(self.parameters())
+        ticks = torch.zeros(num_slots, dtype=torch.long, device=parameter.device)
+        actions = torch.zeros(num_slots, self.space.num_tokens, dtype=torch.long, device=parameter.device)
+        return PolicyState(self.backbone.empty_caches(num_slots, parameter.dtype, parameter.device), ticks, actions)
+
+    @torch.inference_mode()
+    def step(
+        self, frames: Tensor, state: PolicyState, *, slots: Tensor, rule: Draw
+    ) -> tuple[Tensor, Tensor, PolicyState]:
+        """Play one tick of the streams in `slots`.
+
+        frames uint8 (B, 3, H, W); slots int64 (B,), distinct. Returns tokens int64 (B, K), the probability of each token
+        float (B, K), and the state, which was written in place.
+        """
+        features = self.step_features(frames, state, slots)
+        tokens, probs = self.decoder.sample(features, rule)
+        state.actions[slots] = tokens
+        return tokens, probs, state
+
+    def step_features(self, frames: Tensor, state: PolicyState, slots: Tensor) -> Tensor:
+        """h_t of one tick, (B, D); advances the clock of the streams, not their last action."""
+        ticks = state.ticks[slots]
+        tokens = self.encoder(frames)
+        if self.past is not None:
+            tokens = tokens + self.past(state.actions[slots], ticks > 0)[:, None]
+        features = self.backbone.step(tokens, state.caches, slots, ticks)
+        state.ticks[slots] = ticks + 1
+        return features.mean(dim=1)
