@@ -1,13 +1,15 @@
 """`Backbone`: a causal transformer over ticks with a sliding window, whole sequences or one tick at a time.
 
-Pre-norm RMSNorm, periodic RoPE by tick, QK-norm, SwiGLU, grouped-query attention. Tokens of one tick see each other; a tick
-sees the `window` newest ticks, itself included, in every layer. Streaming is the same function: a ring cache of fixed shape
-holds the rotated keys and values of the window and is written in place, so memory and cost of a tick are constant forever.
+Pre-norm RMSNorm, periodic RoPE by tick, QK-norm, SwiGLU, grouped-query attention. Tokens of one tick see each other; a
+tick sees the `window` newest ticks, itself included, in every layer. Streaming is the same function: a ring cache of
+fixed shape holds the rotated keys and values of the window and is written in place, so memory and cost of a tick are
+constant forever.
 
 B batch, T ticks, V tokens a tick, D width, H query heads, G key-value heads, E head size, W window, S cache slots.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -139,7 +141,7 @@ class Backbone(nn.Module):
         mask = written.repeat_interleave(per_tick, dim=1)[:, None, None]
         cos, sin = self.rope.at(ticks)
         index = RingIndex(slots, places, mask)
-        for block, cache in zip(self.blocks, caches, strict=True):
+        for block, cache in zip(cast("list[Block]", self.blocks), caches, strict=True):
             x = block.step(x, (cos[:, None, None], sin[:, None, None]), cache, index)
         out: Tensor = self.norm(x)
         return out
@@ -164,6 +166,6 @@ class Backbone(nn.Module):
 
 
 def window_mask(ticks: Tensor, window: int) -> Tensor:
-    """bool (N, N): token i may see token j if j's tick is i's or one of the `window` - 1 before it. ticks int64 (N,)."""
+    """bool (N, N): token i sees token j if j's tick is i's or one of the `window` - 1 before. ticks int64 (N,)."""
     age = ticks[:, None] - ticks[None, :]
     return (age >= 0) & (age < window)

@@ -59,7 +59,7 @@ def load_policy(folder: Path, *, device: str = "cpu") -> Policy:
 
 
 def load_weights(policy: Policy, weights: Mapping[str, torch.Tensor], source: Path) -> None:
-    """Copy `weights` into `policy`. Raises CheckpointError naming the first tensor that is missing, odd, or misshapen."""
+    """Copy `weights` into `policy`. Raises CheckpointError naming what is missing, odd, or misshapen."""
     own = _unshared_weights(policy)
     if odd := set(own) ^ set(weights):
         raise CheckpointError(f"weights in {source} do not fit the config", got=sorted(odd)[:4], expected="equal names")
@@ -103,9 +103,13 @@ def _read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text())
     except OSError as error:
         do = "Give the folder that `gi pretrain` wrote (it holds config.json)."
-        raise CheckpointError(f"no checkpoint at {path.parent}", got=error.strerror, expected=path.name, do=do) from error
+        raise CheckpointError(
+            f"no checkpoint at {path.parent}", got=error.strerror, expected=path.name, do=do
+        ) from error
     except ValueError as error:
-        raise CheckpointError(f"cannot read {path}", got=error, expected="JSON", do="Copy the checkpoint again.") from error
+        raise CheckpointError(
+            f"cannot read {path}", got=error, expected="JSON", do="Copy the checkpoint again."
+        ) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"cannot read {path}", got=type(data).__name__, expected="a JSON object")
     return data

@@ -1,7 +1,8 @@
 """`gi`: one command; each department adds its subcommands through the entry-point group `gi.commands`.
 
-An entry is a function `(app: typer.Typer) -> None` that registers commands. Third parties add theirs the same way. A GiError
-becomes one line of what, got, expected, do this; Ctrl-C exits with 130; neither shows a traceback (GI_TRACEBACK=1 shows it).
+An entry is a function `(app: typer.Typer) -> None` that registers commands. Third parties add theirs the same way. A
+GiError becomes one line of what, got, expected, do this; Ctrl-C exits with 130; neither shows a traceback
+(GI_TRACEBACK=1 shows it).
 """
 
 import os

@@ -14,7 +14,7 @@ from gi_model.errors import ClipError
 
 @dataclass(frozen=True)
 class Clip:
-    """frames uint8 (T, H, W, 3) RGB; inputs T states; t_ns int64 (T,) rising; known bool (T,), False: not the player's."""
+    """frames uint8 (T, H, W, 3) RGB; inputs T states; t_ns int64 (T,) rising; known bool (T,): the player's."""
 
     key: str
     frames: NDArray[np.uint8]
@@ -27,7 +27,12 @@ class Clip:
     bindings: Bindings = field(default_factory=Bindings)
 
     def __post_init__(self) -> None:
-        counts = {"frames": len(self.frames), "inputs": len(self.inputs), "t_ns": len(self.t_ns), "known": len(self.known)}
+        counts = {
+            "frames": len(self.frames),
+            "inputs": len(self.inputs),
+            "t_ns": len(self.t_ns),
+            "known": len(self.known),
+        }
         if len(set(counts.values())) > 1:
             do = "Record or shard it again; every frame needs one input state."
             raise ClipError(f"clip {self.key} has parts of different lengths", got=counts, expected="one length", do=do)

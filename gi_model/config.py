@@ -1,4 +1,4 @@
-"""`PolicyConfig`: everything that fixes a policy's shape. Stored in checkpoints as config.json; one dial, the preset name.
+"""`PolicyConfig`: everything that fixes a policy's shape; stored in checkpoints. One dial: the preset's name.
 
 A preset states its command, hardware, time, and expected number. Sizes above `tiny` grow on the same fields.
 """
@@ -77,7 +77,14 @@ class PolicyConfig:
 PRESETS: Final[Mapping[str, PolicyConfig]] = {
     # Tests and smoke runs: a forward and backward pass in milliseconds on one CPU thread.
     "debug": PolicyConfig(
-        height=32, width=40, stem_channels=(8, 16, 16), dim=32, num_layers=2, num_heads=2, num_kv_heads=1, decoder_dim=16
+        height=32,
+        width=40,
+        stem_channels=(8, 16, 16),
+        dim=32,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        decoder_dim=16,
     ),
     # `make demo`: trains on two laptop cores in minutes.
     "tiny": PolicyConfig(),

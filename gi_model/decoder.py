@@ -1,14 +1,15 @@
 """`ActionDecoder`: features of a tick -> its K action tokens, one after another, off the backbone's critical path.
 
-A tick's tokens depend on each other (who fires stops turning), so they are drawn autoregressively; but by a transformer a
-tenth as wide as the backbone, which runs once a tick. Every slot reads its own projection of the features. Illegal tokens
-have no probability, in the loss and in play. Rejected: independent heads a factor (no joint), tokens in the backbone's
-stream (K passes a tick; about five times slower in published work).
+A tick's tokens depend on each other (who fires stops turning), so they are drawn autoregressively; but by a transformer
+a tenth as wide as the backbone, which runs once a tick. Every slot reads its own projection of the features. Illegal
+tokens have no probability, in the loss and in play. Rejected: independent heads a factor (no joint), tokens in the
+backbone's stream (K passes a tick; about five times slower in published work).
 
 N ticks, K slots, D backbone width, C decoder width, A vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -109,7 +110,7 @@ class ActionDecoder(nn.Module):
             x = context[:, slot : slot + 1]
             if slot:
                 x = x + self.embedding(tokens[:, slot - 1 : slot])
-            for block, past in zip(self.blocks, pasts, strict=True):
+            for block, past in zip(cast("list[DecoderBlock]", self.blocks), pasts, strict=True):
                 x = block.step(x, past)
             logits = self.head(self.norm(x)).squeeze(1).float()
             previous = tokens[:, max(slot - 1, 0)]
@@ -125,7 +126,7 @@ class ActionDecoder(nn.Module):
         return self.context(features).unflatten(-1, self.slots.shape)  # type: ignore[no-any-return]
 
     def _allowed(self, slot: int, device: Tensor, previous: Tensor) -> Tensor:
-        """bool (N, A): the grammar of `ActionSpace`: legal for the device; lists rise, and end with the first `none`."""
+        """bool (N, A): the grammar of `ActionSpace`: legal for the device; lists rise and end with `none`."""
         ids = torch.arange(self.space.vocabulary_size, device=device.device)
         rising = (ids == 0) | ((ids > previous[:, None]) & (previous > 0)[:, None])
         return self.legal[device, slot] & (rising | ~self.is_list[device, slot][:, None])
@@ -145,7 +146,7 @@ class ActionDecoder(nn.Module):
 
 
 def _smooth_targets(num_bins: int, deviation: float) -> Tensor:
-    """float (bins, bins): row b is the target of bin b, a normal bell over neighbouring bins; one-hot for deviation 0."""
+    """float (bins, bins): row b is the target of bin b, a normal bell over its neighbours; one-hot for 0."""
     if deviation == 0:
         return torch.eye(num_bins)
     distance = torch.arange(num_bins)[:, None] - torch.arange(num_bins)[None]

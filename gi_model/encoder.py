@@ -1,7 +1,7 @@
 """`FrameEncoder`: uint8 frames -> V tokens a frame. Pixels are normalised here and nowhere else.
 
-Two kinds: `StemEncoder`, three convolutions for CPU sizes (a ViT's patches are 5 to 8 times slower there), and `TimmEncoder`,
-any timm backbone by name. Weights start at random: nothing is ever downloaded behind the user's back.
+Two kinds: `StemEncoder`, three convolutions for CPU sizes (a ViT's patches are 5 to 8 times slower there), and
+`TimmEncoder`, any timm backbone by name. Weights start at random: nothing is ever downloaded behind the user's back.
 
 N frames, V tokens a frame, D model width, C channels.
 """

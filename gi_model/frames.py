@@ -1,8 +1,8 @@
 """Frames: RGB images, uint8 (H, W, 3), and the one resize that recording, training, and serving share.
 
-The resize is the exact area average in whole numbers: output pixel = (sum of weight * pixel + half) // total, where weights
-are the overlaps of input and output pixels. No floats, so numpy here, a client in another language, and a GPU give the same
-bytes. Bilinear was rejected: every library rounds it its own way, and it aliases when it shrinks.
+The resize is the exact area average in whole numbers: output pixel = (sum of weight * pixel + half) // total, where
+weights are the overlaps of input and output pixels. No floats, so numpy here, a client in another language, and a GPU
+give the same bytes. Bilinear was rejected: every library rounds it its own way, and it aliases when it shrinks.
 """
 
 from functools import lru_cache
@@ -21,7 +21,7 @@ def check_frame(frame: object) -> Frame:
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise FrameError("not a frame", got=got, expected="a uint8 array (H, W, 3), RGB")
-    if not 0 < min(frame.shape) or max(frame.shape) > MAX_SIDE:
+    if min(frame.shape) < 1 or max(frame.shape) > MAX_SIDE:
         raise FrameError("frame size out of range", got=frame.shape, expected=f"1 to {MAX_SIDE} pixels a side")
     return frame
 
@@ -42,7 +42,8 @@ def _shrink_whole(frames: NDArray[np.uint8], height: int, width: int) -> NDArray
     for row in range(rows):
         for column in range(columns):
             total += frames[..., row::rows, column::columns, :]
-    return ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
+    means: NDArray[np.uint8] = ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
+    return means
 
 
 def _resize_any(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -52,12 +53,14 @@ def _resize_any(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     summed = np.einsum("ij,...jkc->...ikc", down, frames.astype(np.float64), optimize=True)
     summed = np.einsum("lk,...ikc->...ilc", across, summed, optimize=True)
     area = frames.shape[-3] * frames.shape[-2]
-    return ((summed.astype(np.int64) + area // 2) // area).astype(np.uint8)
+    means: NDArray[np.uint8] = ((summed.astype(np.int64) + area // 2) // area).astype(np.uint8)
+    return means
 
 
 @lru_cache(maxsize=64)
 def _overlaps(size_in: int, size_out: int) -> NDArray[np.float64]:
-    """(size_out, size_in): overlap of output pixel i = [i * in, (i + 1) * in) with input pixel j = [j * out, (j + 1) * out)."""
+    """(size_out, size_in): overlap of output pixel [i in, (i + 1) in) with input pixel [j out, (j + 1) out)."""
     low_out, low_in = np.arange(size_out)[:, None] * size_in, np.arange(size_in)[None] * size_out
     overlap = np.minimum(low_out + size_in, low_in + size_out) - np.maximum(low_out, low_in)
-    return np.maximum(overlap, 0).astype(np.float64)
+    weights: NDArray[np.float64] = np.maximum(overlap, 0).astype(np.float64)
+    return weights

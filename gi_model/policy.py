@@ -1,4 +1,4 @@
-"""`Policy`: frames -> action tokens. `policy(batch) -> (loss, logs)` learns; `policy.step(...)` plays, one tick at a time.
+"""`Policy`: frames -> action tokens. `policy(batch) -> (loss, logs)` learns; `policy.step(...)` plays tick by tick.
 
     frames --FrameEncoder--> V tokens a tick (+ the tick before's action) --Backbone--> h_t --ActionDecoder--> K tokens
 
@@ -80,7 +80,8 @@ class Policy(nn.Module):
             actions = torch.cat([batch.previous[:, None], batch.actions[:, :-1]], dim=1)
             known = torch.cat([batch.previous_known[:, None], batch.known[:, :-1]], dim=1)
             tokens = tokens + self.past(actions, self._drop(known))[:, :, None]
-        return self.backbone(tokens).mean(dim=2)
+        features: Tensor = self.backbone(tokens)
+        return features.mean(dim=2)
 
     def _drop(self, known: Tensor) -> Tensor:
         """Hide past actions at random while training, so that play never hangs on them alone."""
@@ -112,8 +113,8 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor, PolicyState]:
         """Play one tick of the streams in `slots`.
 
-        frames uint8 (B, 3, H, W); slots int64 (B,), distinct. Returns tokens int64 (B, K), the probability of each token
-        float (B, K), and the state, which was written in place.
+        frames uint8 (B, 3, H, W); slots int64 (B,), distinct. Returns tokens int64 (B, K), the probability of
+        each float (B, K), and the state, which was written in place.
         """
         features = self.step_features(frames, state, slots)
         tokens, probs = self.decoder.sample(features, rule)

@@ -1,9 +1,10 @@
 """Rotary positions that never drift: every frequency turns a whole number of times in `period` ticks.
 
-A stream runs for days; angles of float32 positions are wrong by whole degrees after 10^6 ticks. Here frequencies are 2 pi n /
-period with whole n, so position p and p mod period have the same angle exactly, and one float32 table of `period` rows,
-computed in float64, serves forever. Attention sees differences of at most a window, less than half the period, so
-nothing aliases. After Su et al., RoFormer, section 3.4; frequencies geometric from one radian a tick to one turn a period.
+A stream runs for days; angles of float32 positions are wrong by whole degrees after 10^6 ticks. Here frequencies are 2
+pi n / period with whole n, so position p and p mod period have the same angle exactly, and one float32 table of
+`period` rows, computed in float64, serves forever. Attention sees differences of at most a window, less than half the
+period, so nothing aliases. After Su et al., RoFormer, section 3.4; frequencies geometric from one radian a tick to one
+turn a period.
 
 P period, R = head size / 2.
 """

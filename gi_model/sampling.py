@@ -1,8 +1,8 @@
 """Drawing one action token a row, each row by its own rule and its own random number.
 
-The random number is an argument: a stream's draws depend on its own generator only, whatever else is in the batch. Motion is
-drawn by mode: sampling jitters the aim, and the mean of "left" and "right" is "stand still" (closed loop, the same weights:
-mean 4 kills, sample 11, mode 16). Keys are sampled: their mode is "hold nothing" far too often.
+The random number is an argument: a stream's draws depend on its own generator only, whatever else is in the batch.
+Motion is drawn by mode: sampling jitters the aim, and the mean of "left" and "right" is "stand still" (closed loop, the
+same weights: mean 4 kills, sample 11, mode 16). Keys are sampled: their mode is "hold nothing" far too often.
 
 B rows, K slots, A vocabulary.
 """
@@ -22,7 +22,7 @@ MOTION_SLOTS = (1, 2)  # the camera, on mouse and gamepad alike (gi_model.action
 
 @dataclass(frozen=True)
 class Draw:
-    """The sampling rules of a batch. noise float (B, K) in [0, 1); temperature (B, 1); mode bool (B, K); top_p (B, 1)."""
+    """The rules of a batch: noise float (B, K) in [0, 1); temperature (B, 1); mode bool (B, K); top_p (B, 1)."""
 
     noise: Tensor
     temperature: Tensor

@@ -1,7 +1,7 @@
 """`Stepper`: many players' streams through one model: numpy frames in, action tokens out. What the engine batches.
 
-Each slot is one player's stream: its own memory, clock, sampling, and random numbers, so that an action depends on nothing
-but the slot's own frames and seed, however the engine batches it.
+Each slot is one player's stream: its own memory, clock, sampling, and random numbers, so that an action depends on
+nothing but the slot's own frames and seed, however the engine batches it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from gi_model.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How actions are drawn. motion "mode": the most likely motion (never the mean: that of left and right is still)."""
+    """How actions are drawn. motion "mode": the likeliest (never the mean: that of left and right is still)."""
 
     temperature: float = 1.0
     top_p: float = 1.0

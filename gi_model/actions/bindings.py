@@ -1,7 +1,7 @@
-"""`Bindings`: what each control means in one game ("move_forward" is KeyW, "turn" is mouse motion at 0.25 degrees a count).
+"""`Bindings`: what each control means in one game ("move_forward" is KeyW, "turn" is 0.25 degrees a mouse count).
 
-A policy speaks in device controls, a game in its own actions; bindings translate both ways and say which controls a game
-uses at all. Controls outside the bindings never enter a corpus: raw keystrokes can spell passwords.
+A policy speaks in device controls, a game in its own actions; bindings translate both ways and say which controls a
+game uses at all. Controls outside the bindings never enter a corpus: raw keystrokes can spell passwords.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,9 @@ class Bindings:
     def __post_init__(self) -> None:
         controls = list(self.digital.values())
         if unknown := [control for control in controls if control not in KEYS and control not in MOUSE_BUTTONS]:
-            raise ConfigError("binding to an unknown control", got=unknown[0], expected="a W3C key code or a mouse button")
+            raise ConfigError(
+                "binding to an unknown control", got=unknown[0], expected="a W3C key code or a mouse button"
+            )
         axes = [binding.axis for binding in self.analogue.values()]
         if len(set(controls)) < len(controls) or len(set(axes)) < len(axes):
             raise ConfigError("two actions are bound to one control", got=sorted(controls) + sorted(axes))

@@ -1,8 +1,9 @@
 """`InputState`: what a player holds and moves during one tick.
 
-Held state, not press and release events: over 99 % of ticks change nothing, so events teach a policy "keep" and held state
-teaches it to play. Events are the derived view (`presses`, `releases`). Sub-tick samples are merged with OR, so a jump tapped
-for 20 ms inside a 50 ms tick stays. The mouse is relative counts; the cursor, where a game has one, is separate.
+Held state, not press and release events: over 99 % of ticks change nothing, so events teach a policy "keep" and held
+state teaches it to play. Events are the derived view (`presses`, `releases`). Sub-tick samples are merged with OR, so a
+jump tapped for 20 ms inside a 50 ms tick stays. The mouse is relative counts; the cursor, where a game has one, is
+separate.
 """
 
 from collections.abc import Iterable, Mapping
@@ -110,7 +111,9 @@ class InputState:
                 gamepad=_gamepad_from_dict(pad) if pad is not None else None,
             )
         except (TypeError, ValueError) as error:
-            raise ActionError("input state has a field of the wrong type", got=repr(data)[:200], do=str(error)) from error
+            raise ActionError(
+                "input state has a field of the wrong type", got=repr(data)[:200], do=str(error)
+            ) from error
 
 
 def merge(samples: Iterable[InputState]) -> InputState:

@@ -1,8 +1,8 @@
 """Mouse motion <-> bins: exact up to +-16 counts, within 3 % up to +-2000, symmetric, one token an axis.
 
-Real mouse motion is heavy-tailed: aim is a matter of single counts, a flick of a thousand. Peers quantise to 11 to 23 bins
-and lose 15 to 61 % of the motion (relative L1); 200 bins cost a policy little, because its loss can be smoothed over
-neighbouring bins (`gi_model.decoder`). Bins grow greedily: each holds the longest run of whole counts that one
+Real mouse motion is heavy-tailed: aim is a matter of single counts, a flick of a thousand. Peers quantise to 11 to 23
+bins and lose 15 to 61 % of the motion (relative L1); 200 bins cost a policy little, because its loss can be smoothed
+over neighbouring bins (`gi_model.decoder`). Bins grow greedily: each holds the longest run of whole counts that one
 representative serves within the tolerance, so no bin is empty and `decode(encode(m))` is always a whole count.
 """
 
@@ -48,11 +48,13 @@ class MotionCodec:
         motion = np.asarray(motion, dtype=np.int64)
         lasts = np.array([0, *self._positive[1]])
         above = np.searchsorted(lasts, np.minimum(np.abs(motion), lasts[-1]))
-        return self.num_bins // 2 + np.sign(motion) * above
+        bins: NDArray[np.int64] = self.num_bins // 2 + np.sign(motion) * above
+        return bins
 
     def decode(self, bins: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """Motion in counts of each bin."""
-        return self.values[np.asarray(bins)]
+        counts: NDArray[np.int64] = self.values[np.asarray(bins)]
+        return counts
 
     def is_clipped(self, motion: int) -> bool:
         """Whether `motion` is outside what the bins keep within tolerance."""

@@ -6,10 +6,11 @@ One space for keyboard + mouse and gamepad, K = 14 slots, a shared vocabulary of
     keyboard+mouse   button mask    motion x, y   wheel y, x    held keys, sorted  none
     gamepad          GAMEPAD        right x, y    left x, y     5, 6 triggers; 7 ... 13 held buttons, sorted
 
-Slot 0 says which device the tick is played on (nobody moves mouse and sticks in one 50 ms tick; a tick that has both keeps
-the gamepad and counts the rest as lost). The camera is slots 1 and 2 on both. Held keys are a sorted list ended by `none`:
-every set has exactly one encoding, and a decoder that follows `GRAMMAR` cannot write an invalid one. Rejected: one binary
-token a key (100 tokens), joint button combinations (8,641 in VPT), press/release events (see `inputs.py`).
+Slot 0 says which device the tick is played on (nobody moves mouse and sticks in one 50 ms tick; a tick that has both
+keeps the gamepad and counts the rest as lost). The camera is slots 1 and 2 on both. Held keys are a sorted list ended
+by `none`: every set has exactly one encoding, and a decoder that obeys `legal` and `is_list_slot` cannot write an
+invalid one. Rejected: one binary token a key (100 tokens), joint button combinations (8,641 in VPT), press/release
+events (see `inputs.py`).
 """
 
 import hashlib
@@ -45,7 +46,9 @@ class ActionSpace:
 
     def __post_init__(self) -> None:
         if self.version != 1:
-            raise CheckpointError("action space of another version", got=self.version, expected=1, do="Update gi-model.")
+            raise CheckpointError(
+                "action space of another version", got=self.version, expected=1, do="Update gi-model."
+            )
 
     # ------------------------------------------------------------------ vocabulary
 
@@ -96,7 +99,7 @@ class ActionSpace:
 
     @cached_property
     def legal(self) -> NDArray[np.bool_]:
-        """bool (2, K, vocabulary): tokens a slot may hold; [0] keyboard + mouse, [1] gamepad. Slot 0 is alike in both."""
+        """bool (2, K, vocabulary): what a slot may hold; [0] keyboard + mouse, [1] gamepad; slot 0 is alike in both."""
         legal = np.zeros((2, NUM_SLOTS, self.vocabulary_size), dtype=bool)
         kinds = np.array([name.partition(":")[0] for name in self.vocabulary])
         is_key, is_pad = np.isin(self.vocabulary, KEYS), np.isin(self.vocabulary, GAMEPAD_BUTTONS)
@@ -113,7 +116,7 @@ class ActionSpace:
 
     @cached_property
     def is_list_slot(self) -> NDArray[np.bool_]:
-        """bool (2, K): slots of a sorted list: a token must exceed the one before, and after `none` comes only `none`."""
+        """bool (2, K): slots of a sorted list: each token exceeds the one before; after `none` comes only `none`."""
         flags = np.zeros((2, NUM_SLOTS), dtype=bool)
         flags[0, KEY_SLOTS.start + 1 :] = True
         flags[1, PAD_BUTTON_SLOTS.start + 1 :] = True
@@ -142,7 +145,9 @@ class ActionSpace:
 
     def encode_all(self, states: Sequence[InputState], lost: Counter[str] | None = None) -> NDArray[np.int64]:
         """Action tokens of many states, int64 (T, K)."""
-        return np.stack([self.encode(state, lost) for state in states]) if states else np.zeros((0, NUM_SLOTS), np.int64)
+        return (
+            np.stack([self.encode(state, lost) for state in states]) if states else np.zeros((0, NUM_SLOTS), np.int64)
+        )
 
     def decode(self, tokens: Iterable[int] | Tokens) -> InputState:
         """Inverse of `encode`. Raises ActionError on tokens that no state encodes to."""
