@@ -1,0 +1,150 @@
+"""Laws of input states, bindings, and the action space."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gi_model.actions import KEYS, MOTION, NEUTRAL, ActionSpace, AxisBinding, Bindings, Gamepad, InputState, merge
+from gi_model.errors import ActionError, CheckpointError, ConfigError
+from tests.model.strategies import keyboards, states
+
+SPACE = ActionSpace()
+
+
+@given(states)
+def test_decode_inverts_encode(state: InputState) -> None:
+    lost: Counter[str] = Counter()
+    assert SPACE.decode(SPACE.encode(state, lost)) == state
+    assert lost.total() == 0
+
+
+@given(states)
+def test_encoding_is_legal_and_unique(state: InputState) -> None:
+    tokens = SPACE.encode(state)
+    device = int(tokens[0] == SPACE.gamepad_id)
+    assert SPACE.legal[device, np.arange(SPACE.num_tokens), tokens].all()
+    assert (SPACE.encode(SPACE.decode(tokens)) == tokens).all()
+
+
+@given(st.lists(st.integers(0, SPACE.vocabulary_size - 1), min_size=14, max_size=14))
+def test_any_tokens_decode_to_their_own_state_or_to_a_typed_error(tokens: list[int]) -> None:
+    try:
+        state = SPACE.decode(tokens)
+    except ActionError:
+        return
+    assert SPACE.encode(state).tolist() == tokens
+
+
+@given(st.tuples(st.integers(-2000, 2000), st.integers(-2000, 2000)))
+def test_motion_is_kept_within_three_percent(motion: tuple[int, int]) -> None:
+    decoded = SPACE.decode(SPACE.encode(InputState(motion=motion))).motion
+    for got, expected in zip(decoded, motion, strict=True):
+        assert abs(got - expected) <= (0.03 * abs(expected) if abs(expected) > 16 else 0)
+
+
+@given(st.lists(st.integers(-3000, 3000), min_size=2, max_size=20))
+def test_motion_codec_is_odd_and_monotone(motion: list[int]) -> None:
+    values = np.array(sorted(motion))
+    decoded = MOTION.decode(MOTION.encode(values))
+    assert (np.diff(decoded) >= 0).all()
+    assert (MOTION.decode(MOTION.encode(-values)) == -decoded).all()
+
+
+def test_sizes_stay_within_their_budget() -> None:
+    assert SPACE.num_tokens <= 14
+    assert SPACE.vocabulary_size <= 640
+    assert len(set(SPACE.vocabulary)) == SPACE.vocabulary_size
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [
+        (InputState(keys=frozenset(KEYS[:10])), "more held than slots"),
+        (InputState(motion=(99_999, 0)), "motion beyond range"),
+        (InputState(wheel=(0, 12)), "wheel beyond range"),
+        (InputState(cursor=(0.5, 0.5)), "cursor"),
+        (InputState(keys=frozenset({"KeyW"}), gamepad=Gamepad()), "keyboard or mouse beside a gamepad"),
+    ],
+)
+def test_what_cannot_be_expressed_is_counted(state: InputState, name: str) -> None:
+    lost: Counter[str] = Counter()
+    SPACE.decode(SPACE.encode(state, lost))
+    assert lost[name] >= 1
+    assert +lost == Counter({name: lost[name]})
+
+
+def test_action_space_of_another_vocabulary_is_refused() -> None:
+    data = SPACE.to_dict()
+    assert ActionSpace.from_dict(data) == SPACE
+    with pytest.raises(CheckpointError, match="another action space"):
+        ActionSpace.from_dict({**data, "fingerprint": "0" * 64})
+
+
+@given(states)
+def test_json_form_is_an_inverse_pair(state: InputState) -> None:
+    assert InputState.from_dict(state.to_dict()) == state
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"keys": ["w"]},
+        {"keys": 3},
+        {"motion": [1]},
+        {"motion": [0.5, 0]},
+        {"speed": 1},
+        {"gamepad": {"triggers": [2, 0]}},
+    ],
+)
+def test_malformed_json_states_give_a_typed_error(data: dict[str, object]) -> None:
+    with pytest.raises(ActionError):
+        InputState.from_dict(data)
+
+
+@given(st.lists(keyboards, max_size=5))
+def test_merge_keeps_every_tap_and_all_motion(samples: list[InputState]) -> None:
+    merged = merge(samples)
+    assert merged.held == frozenset().union(*(sample.held for sample in samples))
+    assert merged.motion == (sum(s.motion[0] for s in samples), sum(s.motion[1] for s in samples))
+
+
+@given(keyboards, keyboards)
+def test_events_are_the_difference_of_held_states(before: InputState, after: InputState) -> None:
+    assert (before.held | after.presses(before)) - after.releases(before) == after.held
+
+
+BINDINGS = Bindings(
+    {"move_forward": "KeyW", "use": "KeyE", "attack": "MouseLeft"}, {"turn": AxisBinding("motion.x", 0.25)}
+)
+
+
+@given(st.frozensets(st.sampled_from(list(BINDINGS.digital))), st.integers(-500, 500))
+def test_bindings_press_and_read_are_inverse(actions: frozenset[str], turned: int) -> None:
+    state = BINDINGS.press(actions, {"turn": turned * 0.25})
+    assert BINDINGS.actions(state) == actions
+    assert BINDINGS.amount(state, "turn") == turned * 0.25
+    assert BINDINGS.restrict(state) == state
+
+
+@given(keyboards)
+def test_restricting_drops_exactly_what_is_unbound(state: InputState) -> None:
+    kept = BINDINGS.restrict(state)
+    assert kept.held == state.held & frozenset(BINDINGS.digital.values())
+    assert kept.motion == (state.motion[0], 0)
+    assert BINDINGS.actions(kept) == BINDINGS.actions(state)
+
+
+def test_bindings_refuse_unknown_and_doubled_controls() -> None:
+    assert Bindings.from_dict(BINDINGS.to_dict()) == BINDINGS
+    with pytest.raises(ConfigError, match="unknown control"):
+        Bindings({"jump": "w"})
+    with pytest.raises(ConfigError, match="two actions"):
+        Bindings({"jump": "Space", "fly": "Space"})
+
+
+def test_neutral_is_null() -> None:
+    assert NEUTRAL.is_null
+    assert not InputState(wheel=(0, 1)).is_null

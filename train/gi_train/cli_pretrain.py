@@ -1,0 +1,75 @@
+"""`gi pretrain`: learn a policy from a corpus."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gi_model.errors import ConfigError
+
+EXIT_STOPPED = 143  # 128 + SIGTERM: saved and left because it was asked to; run again to go on
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("pretrain")(pretrain_command)
+
+
+def pretrain_command(
+    data: Annotated[Path, typer.Option(help="Corpus folder (from `gi shard`).")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")],
+    preset: Annotated[str, typer.Option(help="Size and settings: debug | tiny.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps (default: the preset's).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows a step, over all processes.")] = None,
+    window_ticks: Annotated[int | None, typer.Option(help="Ticks in a training window.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    past_actions: Annotated[str | None, typer.Option(help="Feed the last action: none | dropout | full.")] = None,
+    seed: Annotated[int, typer.Option(help="Fixes weights, data order, and dropout.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other field of policy or training, NAME=JSON; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Pretrain a policy by imitation: frames in, the player's action tokens out.
+
+    Resumes by itself: run the same command again after a crash, a kill, or Ctrl-C. Curves: tensorboard --logdir OUT.
+
+    Example: gi pretrain --data runs/corpus --out runs/tiny --preset tiny --steps 3000
+    """
+    from gi_model.config import preset as policy_preset
+    from gi_train.config import PRESETS
+    from gi_train.pretrain import pretrain
+
+    policy_config = policy_preset(preset)
+    flags = {"steps": steps, "batch_size": batch_size, "window_ticks": window_ticks, "lr_peak": lr}
+    config = PRESETS[preset].replace(seed=seed, threads=threads, **{k: v for k, v in flags.items() if v is not None})
+    if past_actions is not None:
+        policy_config = policy_config.replace(past_actions=past_actions)
+    for setting in set_ or ():
+        name, value = _parse_setting(setting)
+        if name in policy_config.to_dict():
+            policy_config = policy_config.replace(**{name: value})
+        elif hasattr(config, name):
+            config = config.replace(**{name: value})
+        else:
+            known = sorted({*policy_config.to_dict(), *vars(config)})
+            raise ConfigError("unknown setting", got=name, expected=", ".join(known))
+    result = pretrain(data, out, policy_config, config)
+    if result.stopped:
+        typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+    if as_json:
+        typer.echo(json.dumps({"checkpoint": str(result.checkpoint), "step": result.step, **result.values}))
+    else:
+        typer.echo(f"policy: {result.checkpoint}")
+
+
+def _parse_setting(text: str) -> tuple[str, object]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError as error:
+        do = "Write numbers plainly and strings in quotes: --set 'encoder=\"vit_tiny_patch16_224\"'."
+        raise ConfigError(f"cannot read --set {text}", got=value, expected="NAME=JSON", do=do) from error

@@ -1,0 +1,94 @@
+"""`TrainConfig`: one pretraining run. Presets pair a policy size with the settings it was tuned with."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from gi_model.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a run; batch_size counts windows over all processes, window_ticks the ticks of one."""
+
+    steps: int = 3000
+    batch_size: int = 20
+    window_ticks: int = 8
+    lr_peak: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    seed: int = 0
+    threads: int = 1  # torch's, on a CPU: two on contended cores are slower than one
+    precision: Literal["no", "bf16"] = "no"
+    cache_mb: int = 2048  # decoded clips kept by the reader
+    log_every: int = 20
+    evaluate_every: int = 500
+    evaluate_batches: int = 20
+    save_every: int = 500
+    keep: int = 2  # newest step checkpoints
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "window_ticks",
+            "threads",
+            "log_every",
+            "evaluate_every",
+            "save_every",
+            "keep",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} out of range", got=getattr(self, name), expected="at least 1")
+        if not 0 < self.lr_peak < 1:
+            raise ConfigError("training: lr_peak out of range", got=self.lr_peak, expected="between 0 and 1")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with `changes`, checked anew."""
+        return dataclasses.replace(self, **changes)
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of optimiser step `step` (from 0): linear warm-up, then cosine to a hundredth of the peak."""
+        if step < self.warmup_steps:
+            return self.lr_peak * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        return self.lr_peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+PRESETS: Final[Mapping[str, TrainConfig]] = {
+    "debug": TrainConfig(
+        steps=40, batch_size=4, window_ticks=6, log_every=5, evaluate_every=20, evaluate_batches=2, save_every=20
+    ),
+    "tiny": TrainConfig(),
+}
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run keeps what it makes."""
+
+    out: Path
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: train, val, and run rows."""
+        return self.out / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's events."""
+        return self.out / "tensorboard"
+
+    @property
+    def steps(self) -> Path:
+        """Resumable checkpoints, one folder a saved step."""
+        return self.out / "steps"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The finished policy."""
+        return self.out / "checkpoint"

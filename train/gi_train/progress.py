@@ -1,0 +1,40 @@
+"""The live line of a training run: bar, loss, frames a second, time left; plain lines where nobody watches."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_LINES = 10  # in a whole run, when the output is no terminal
+
+
+class TrainProgress:
+    """Shows the step, loss, and rate; a context manager."""
+
+    def __init__(self, steps: int, first: int, *, enabled: bool) -> None:
+        self._console = Console(stderr=True)
+        self._live = enabled and self._console.is_terminal
+        self._plain_every = max(1, steps // PLAIN_LINES) if enabled and not self._live else 0
+        self._steps, self._printed = steps, first
+        columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
+        self._task = self._bar.add_task("pretrain", total=steps, completed=first, text="")
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live:
+            self._bar.stop()
+
+    def update(self, step: int, *, loss: float, rate: float) -> None:
+        """Show the newest figures; rate in frames a second."""
+        text = f"loss {loss:.3f}  {rate:,.0f} frames/s"
+        if self._live:
+            self._bar.update(self._task, completed=step, text=text)
+        elif self._plain_every and (step >= self._printed + self._plain_every or step == self._steps):
+            self._printed = step
+            self._console.print(f"pretrain {step}/{self._steps}  {text}", highlight=False)
