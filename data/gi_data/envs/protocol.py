@@ -1,8 +1,9 @@
 """`Environment`: a game that takes input states and gives frames, under Gymnasium's names.
 
-A tick of the policy is `substeps` steps of the game's own clock (Doom: 35 tics/s; two tics a tick make 17.5 Hz). `step` is
-the lock-step mode: the game waits. `advance` moves the game by one substep, so that a wall clock can drive it without waiting
-for anyone (`gi_data.envs.realtime`). Motion in an input state belongs to a whole tick, so each substep gets an equal share.
+A tick of the policy is `substeps` steps of the game's own clock (Doom: 35 tics/s; two tics a tick make 17.5 Hz). `step`
+is the lock-step mode: the game waits. `advance` moves the game by one substep, so that a wall clock can drive it
+without waiting for anyone (`gi_data.envs.realtime`). Motion in an input state belongs to a whole tick, so each substep
+gets an equal share.
 """
 
 from typing import Any, Protocol
@@ -27,7 +28,9 @@ class InputSpace(gymnasium.Space[InputState]):
     def sample(self, mask: Any = None, probability: Any = None) -> InputState:
         """Each bound control held with probability 1/2, each bound axis uniform in +-max_motion counts."""
         held = frozenset(control for control in sorted(self.bindings.digital.values()) if self.np_random.random() < 0.5)
-        counts = {axis.axis: int(self.np_random.integers(-self.max_motion, self.max_motion + 1)) for axis in self._axes()}
+        counts = {
+            axis.axis: int(self.np_random.integers(-self.max_motion, self.max_motion + 1)) for axis in self._axes()
+        }
         return InputState(
             keys=held & frozenset(KEYS),
             buttons=held - frozenset(KEYS),

@@ -1,0 +1,155 @@
+"""`DoomEngine`: one ViZDoom game process: started, seeded, stepped, and ended, with every failure as a GameError.
+
+The engine is a program of its own that ViZDoom starts and talks to through shared memory: a crash of it (some generated
+maps crash it on exit) surfaces here as an exception, never as a crash of the caller. It is started through a two-line
+script, for two reasons: it writes settings and crash logs into its working folder, which must not be the player's; and
+where `setpriv` exists it dies with its caller, even with one that was killed.
+"""
+
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import vizdoom
+
+from gi_data.envs.doom_scenarios import DoomScenario
+from gi_model.errors import GameError
+from gi_model.frames import Frame
+
+HEIGHT: Final = 120
+WIDTH: Final = 160
+
+_LAUNCHER: Final = """#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+if command -v setpriv >/dev/null; then exec setpriv --pdeathsig KILL "{engine}" "$@" >engine.log 2>&1; fi
+exec "{engine}" "$@" >engine.log 2>&1
+"""
+_FAILURES: Final = (
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.ViZDoomIsNotRunningException,
+    vizdoom.MessageQueueException,
+    vizdoom.SharedMemoryException,
+    vizdoom.FileDoesNotExistException,
+)
+
+
+class DoomEngine:
+    """A running game of one scenario. `wad`: a file of generated maps. `reveal`: labels and sectors in `state`."""
+
+    def __init__(self, scenario: DoomScenario, *, wad: bytes = b"", reveal: bool = False, window: bool = False) -> None:
+        self.name = scenario.name
+        self._first_tic = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="gi-doom-"))
+        self._game = vizdoom.DoomGame()
+        try:
+            with self._guard("start"):
+                self._configure(scenario, wad)
+                self._game.set_window_visible(window)
+                self._game.set_mode(vizdoom.Mode.ASYNC_SPECTATOR if window else vizdoom.Mode.PLAYER)
+                self._game.set_labels_buffer_enabled(reveal)
+                self._game.set_sectors_info_enabled(reveal)
+                self._game.init()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the episode is over."""
+        with self._guard("ask for the end of the episode"):
+            return bool(self._game.is_episode_finished())
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether the episode ended because its time was up."""
+        with self._guard("ask for the end of the episode"):
+            return bool(self._game.is_episode_timeout_reached())
+
+    @property
+    def tic(self) -> int:
+        """Tics since the episode's first frame."""
+        with self._guard("ask for the time"):
+            return int(self._game.get_episode_time()) - self._first_tic
+
+    @property
+    def total_reward(self) -> float:
+        """Sum of the scenario's own rewards."""
+        with self._guard("ask for the reward"):
+            return float(self._game.get_total_reward())
+
+    def begin(self, *, seed: int, level: str = "") -> None:
+        """Start an episode on `level` (default: the current one)."""
+        with self._guard("start an episode"):
+            if level:
+                self._game.set_doom_map(level)
+            self._game.set_seed(seed & 0xFFFFFFFF)
+            self._game.new_episode()
+            self._first_tic = int(self._game.get_episode_time())
+
+    def advance(self, values: Sequence[float], *, render: bool) -> None:
+        """Play one tic with `values` for the scenario's buttons; without `render` the screen stays as it was."""
+        with self._guard("play"):
+            self._game.set_action(list(values))
+            self._game.advance_action(1, render)
+
+    def state(self) -> Any:
+        """ViZDoom's game state with screen and, if revealed, labels and sectors; None after the end."""
+        with self._guard("show a frame"):
+            return self._game.get_state()
+
+    def frame(self) -> Frame | None:
+        """The rendered screen, uint8 (120, 160, 3); None after the end."""
+        state = self.state()
+        return None if state is None else state.screen_buffer
+
+    def variable(self, name: str) -> float:
+        """A game variable by ViZDoom's name."""
+        with self._guard("read a variable"):
+            return float(self._game.get_game_variable(vizdoom.GameVariable.__members__[name]))
+
+    def last_action(self) -> list[float]:
+        """What the person at the window pressed in the last tic, a value a button."""
+        with self._guard("read the player's action"):
+            return list(self._game.get_last_action())
+
+    def close(self) -> None:
+        """End the game's process. Idempotent; a crash on the way out loses nothing and is ignored."""
+        with suppress(*_FAILURES):
+            self._game.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _configure(self, scenario: DoomScenario, wad: bytes) -> None:
+        game = self._game
+        launcher = self._folder / "engine.sh"
+        launcher.write_text(_LAUNCHER.format(engine=Path(vizdoom.__file__).parent / "vizdoom"))
+        launcher.chmod(stat.S_IRWXU)
+        game.set_vizdoom_path(str(launcher))
+        game.set_doom_config_path(str(self._folder / "engine.ini"))
+        if scenario.config is not None:
+            game.load_config(str(scenario.config))
+        else:
+            game.set_episode_timeout(scenario.timeout_tics)
+            game.set_doom_skill(3)
+        if scenario.wad is not None:
+            game.set_doom_game_path(str(scenario.wad))
+            game.set_doom_map(scenario.level)
+        if wad:
+            (self._folder / "maps.wad").write_bytes(wad)
+            game.set_doom_scenario_path(str(self._folder / "maps.wad"))
+        game.set_available_buttons([vizdoom.Button.__members__[name] for name in scenario.buttons])
+        game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
+        game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+        game.set_sound_enabled(False)
+
+    @contextmanager
+    def _guard(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            do = "Start the episode again; if it dies each time, the scenario or map is at fault."
+            raise GameError(f"{self.name} died while asked to {doing}", got=error, do=do) from error
