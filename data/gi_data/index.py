@@ -1,0 +1,211 @@
+"""The index: one row a clip, columnar, queryable in place (DuckDB, pyarrow): what is in a corpus, and at which byte.
+
+Each shard has its own `SHARD.index.parquet`, written right after the shard: together they mark it finished.
+`index.parquet` is their concatenation, so building it never reads a tar twice. Statistics add up: held controls and
+motion are counts, from which any grouping can be summed.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gi_data.inputs_table import Labels
+from gi_data.metadata import ClipMetadata
+from gi_data.storage import digest, digest_file, read_range, write_atomic
+from gi_data.tars import INPUTS, METADATA, VIDEO, Extent, scan_tar
+from gi_model.actions import NEUTRAL
+from gi_model.errors import ClipError, CorpusError
+
+SHARD_INDEX_SUFFIX = ".index.parquet"
+INDEX_NAME = "index.parquet"
+# Buckets of |motion| in counts: bucket i holds [MOTION_EDGES[i], MOTION_EDGES[i + 1]).
+MOTION_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2**31 - 1)
+
+_TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """One clip: where it lies, where it comes from, what happens in it."""
+
+    key: str
+    shard: str  # file name
+    split: str  # "train" | "val"
+    game: str
+    source: str
+    license: str
+    consent: str
+    demonstrator: str
+    recording_id: str
+    part: int
+    num_ticks: int
+    seconds: float
+    fps: float
+    height: int
+    width: int
+    score: float | None  # of the whole recording
+    bindings: str  # JSON
+    video_offset: int
+    video_size: int
+    video_sha256: str
+    inputs_offset: int
+    inputs_size: int
+    inputs_sha256: str
+    metadata_offset: int
+    metadata_size: int
+    known_ratio: float
+    null_ratio: float
+    presses: int  # controls that went down, the first tick's included
+    mean_motion: float  # |dx| + |dy| a tick, in counts
+    held: dict[str, int]  # ticks each control is held
+    motion_counts: list[int]  # ticks in each bucket of MOTION_EDGES
+
+    @classmethod
+    def schema(cls) -> pa.Schema:
+        """Arrow types of the columns."""
+        special = {
+            "score": pa.float64(),
+            "held": pa.map_(pa.string(), pa.int64()),
+            "motion_counts": pa.list_(pa.int64()),
+        }
+        return pa.schema([(field.name, special.get(field.name) or _TYPES[field.type]) for field in fields(cls)])  # type: ignore[index]
+
+    @classmethod
+    def from_table(cls, row: dict[str, Any]) -> Self:
+        """A row as pyarrow gives it."""
+        return cls(**(row | {"held": dict(row["held"])}))
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The rows of one shard, and the shard's own size in bytes and hash."""
+
+    shard: str
+    num_bytes: int
+    sha256: str
+    rows: tuple[IndexRow, ...]
+
+
+def index_shard(path: Path, split: str) -> ShardIndex:
+    """Read a whole shard and describe its clips. Raises ClipError naming the clip that is damaged or cut."""
+    rows = tuple(_read_row(path, split, key, extents) for key, extents in scan_tar(path))
+    return ShardIndex(path.name, path.stat().st_size, digest_file(path), rows)
+
+
+def write_shard_index(directory: Path, index: ShardIndex) -> None:
+    """Write `SHARD.index.parquet`: the shard is finished."""
+    facts = {"shard": index.shard, "num_bytes": str(index.num_bytes), "sha256": index.sha256}
+    content = _to_parquet(index.rows, facts)
+    write_atomic(directory / (Path(index.shard).stem + SHARD_INDEX_SUFFIX), content)
+
+
+def read_shard_indexes(directory: Path) -> list[ShardIndex]:
+    """Indexes of the finished shards, by name. Raises CorpusError on one that cannot be read."""
+    paths = sorted(directory.glob(f"*{SHARD_INDEX_SUFFIX}"))
+    return [_read_shard_index(path) for path in paths if path.with_name(_shard_name(path)).exists()]
+
+
+def write_index(directory: Path, shards: Sequence[ShardIndex]) -> None:
+    """Write `index.parquet`: all rows of all shards."""
+    write_atomic(directory / INDEX_NAME, _to_parquet([row for shard in shards for row in shard.rows], {}))
+
+
+def read_index(path: Path) -> pa.Table:
+    """Read `index.parquet`. Raises CorpusError if it is not one."""
+    try:
+        return pq.read_table(path, schema=IndexRow.schema())
+    except (pa.ArrowException, OSError, KeyError) as error:
+        do = f"Rebuild it: gi index {path.parent}"
+        raise CorpusError(f"index {path} cannot be read", got=str(error)[:200], do=do) from error
+
+
+def _read_row(path: Path, split: str, key: str, extents: dict[str, Extent]) -> IndexRow:
+    members = {kind: read_range(path, extent.offset, extent.size) for kind, extent in extents.items()}
+    metadata = ClipMetadata.from_json(members[METADATA], key)
+    for kind in (VIDEO, INPUTS):
+        check_digest(members[kind], metadata.sha256.get(kind, ""), f"{kind} of clip {key} in {path.name}")
+    return describe(metadata, Labels.from_parquet(members[INPUTS], key), extents, shard=path.name, split=split)
+
+
+def check_digest(content: bytes, expected: str, what: str) -> None:
+    """Raise ClipError if `content` is not what was written."""
+    if (got := digest(content)) != expected:
+        do = "Its bytes changed since they were written: delete the shard and run gi shard again."
+        raise ClipError(f"{what} is damaged", got=f"sha256 {got[:12]}", expected=expected[:12], do=do)
+
+
+def describe(metadata: ClipMetadata, labels: Labels, extents: dict[str, Extent], *, shard: str, split: str) -> IndexRow:
+    """The index row of a clip. Raises ClipError if labels and metadata count different ticks."""
+    if len(labels) != metadata.num_ticks:
+        do = "Record the clip again, or leave it out with --skip-damaged."
+        what = f"clip {metadata.key} has {metadata.num_ticks} frames but {len(labels)} labels"
+        raise ClipError(what, expected="one input state a frame", do=do)
+    info, states = metadata.info, labels.inputs
+    moved = np.array([abs(state.motion[0]) + abs(state.motion[1]) for state in states], dtype=np.int64)
+    held = Counter(control for state in states for control in state.held)
+    before = (NEUTRAL, *states[:-1])
+    return IndexRow(
+        key=metadata.key,
+        shard=shard,
+        split=split,
+        game=info.game,
+        source=info.source,
+        license=info.license,
+        consent=info.consent,
+        demonstrator=info.demonstrator,
+        recording_id=metadata.recording_id,
+        part=metadata.part,
+        num_ticks=metadata.num_ticks,
+        seconds=metadata.num_ticks / info.fps,
+        fps=info.fps,
+        height=info.height,
+        width=info.width,
+        score=metadata.score,
+        bindings=json.dumps(info.bindings.to_dict(), sort_keys=True),
+        video_offset=extents[VIDEO].offset,
+        video_size=extents[VIDEO].size,
+        video_sha256=metadata.sha256[VIDEO],
+        inputs_offset=extents[INPUTS].offset,
+        inputs_size=extents[INPUTS].size,
+        inputs_sha256=metadata.sha256[INPUTS],
+        metadata_offset=extents[METADATA].offset,
+        metadata_size=extents[METADATA].size,
+        known_ratio=float(labels.known.mean()),
+        null_ratio=sum(state.is_null for state in states) / len(states),
+        presses=sum(len(state.presses(last)) for last, state in zip(before, states, strict=True)),
+        mean_motion=float(moved.mean()),
+        held=dict(sorted(held.items())),
+        motion_counts=np.histogram(moved, bins=MOTION_EDGES)[0].tolist(),
+    )
+
+
+def _to_parquet(rows: Sequence[IndexRow], facts: dict[str, str]) -> bytes:
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(IndexRow)}
+    columns["held"] = [list(held.items()) for held in columns["held"]]
+    table = pa.table(columns, schema=IndexRow.schema()).replace_schema_metadata(facts)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _read_shard_index(path: Path) -> ShardIndex:
+    try:
+        table = pq.read_table(path)
+        facts = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+        rows = tuple(IndexRow.from_table(row) for row in table.to_pylist())
+        return ShardIndex(facts["shard"], int(facts["num_bytes"]), facts["sha256"], rows)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        do = f"Delete {path.name} and {_shard_name(path)}, then run gi shard again."
+        raise CorpusError(f"index {path} cannot be read", got=str(error)[:200], do=do) from error
+
+
+def _shard_name(path: Path) -> str:
+    return path.name.removesuffix(SHARD_INDEX_SUFFIX) + ".tar"
