@@ -1,0 +1,138 @@
+"""`gi evaluate`, `gi report`, `gi demo`: play agents in games, show what came of it, live the whole life at once."""
+
+import json
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gi_model.errors import ConfigError
+
+DEMO_GAMES = "doom/defend_the_center,doom/health_gathering_supreme,doom/gather"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("evaluate")(evaluate_command)
+    app.command("report")(report_command)
+    app.command("demo")(demo_command)
+
+
+def evaluate_command(
+    agent: Annotated[
+        str,
+        typer.Argument(help="idle | random | demonstrator | policy:FOLDER | http://HOST:PORT; several with commas."),
+    ],
+    games: Annotated[list[str], typer.Argument(help="Games, such as doom/defend_the_center.")],
+    episodes: Annotated[int, typer.Option(help="Episodes a game.")] = 40,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the first episode (default: the first for evaluation).")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Games played at a time (0: by cores and mode).")] = 0,
+    realtime: Annotated[bool, typer.Option("--realtime/--lockstep", help="The game's clock does not wait.")] = False,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="Results, one JSON object a line; what is there is kept.")
+    ] = None,
+    baselines: Annotated[
+        list[Path] | None, typer.Option(help="More results to compare with (from --json); repeatable.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Name of the agent in the results (default: AGENT).")] = "",
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder for a trace of each game's first episode, for films.")
+    ] = None,
+) -> None:
+    """Play an agent in games, closed loop, on seeds that were never recorded, and print its scores.
+
+    Example: gi evaluate policy:runs/tiny/checkpoint doom/gather --episodes 40 --json runs/gather.jsonl
+    """
+    from gi_data.envs import EVAL_SEED_START
+    from gi_train.episodes import ResultsFile
+    from gi_train.evaluate import Evaluation, evaluate
+    from gi_train.report_table import draw_table, make_scoreboard
+
+    evaluation = Evaluation(
+        agents=tuple(agent.split(",")),
+        games=tuple(games),
+        num_episodes=episodes,
+        seed_start=EVAL_SEED_START if seed is None else seed,
+        realtime=realtime,
+        num_players=jobs,
+        label=label,
+        traces=traces,
+    )
+    _stop_on_sigterm()
+    results = evaluate(evaluation, ResultsFile(json_))
+    others = [result for path in baselines or () for result in ResultsFile(_existing(path)).read()]
+    Console().print(draw_table(make_scoreboard(others + results)))
+
+
+def report_command(
+    results: Annotated[list[Path], typer.Argument(help="Results from gi evaluate --json.")],
+    out: Annotated[Path, typer.Option(help="The report, one HTML file; results.json goes beside it.")],
+    metrics: Annotated[Path | None, typer.Option(help="metrics.jsonl of gi pretrain, for training curves.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder of traces from gi evaluate --traces, for films.")] = None,
+    facts: Annotated[Path | None, typer.Option(help="JSON object of facts about the run to show.")] = None,
+) -> None:
+    """Write a report of evaluations as one HTML file that loads nothing.
+
+    Example: gi report runs/baselines.jsonl runs/policy.jsonl --out runs/report.html
+    """
+    from gi_data.storage import write_atomic
+    from gi_train.episodes import ResultsFile
+    from gi_train.report import ReportInputs, read_facts, read_metrics, write_report
+    from gi_train.report_table import make_scoreboard
+
+    episodes = [result for path in results for result in ResultsFile(_existing(path)).read()]
+    board = make_scoreboard(episodes)
+    inputs = ReportInputs(
+        results=episodes,
+        board=board,
+        metrics=read_metrics(_existing(metrics)) if metrics else (),
+        traces=sorted(_existing(traces).glob("*.npz")) if traces else (),
+        facts=read_facts(_existing(facts)) if facts else {},
+    )
+    write_report(inputs, out)
+    write_atomic(out.with_name("results.json"), json.dumps(board.to_dict(), indent=1).encode())
+    typer.echo(f"report: {out}")
+
+
+def demo_command(
+    minutes: Annotated[
+        float, typer.Option(help="About how long it may take on two cores; scales data, training, and play.")
+    ] = 10.0,
+    scenarios: Annotated[str, typer.Option(help="Games, with commas between.")] = DEMO_GAMES,
+    out: Annotated[Path, typer.Option(help="Folder of the demo; finished stages in it are kept.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Fixes recording and training.")] = 0,
+    episodes: Annotated[
+        int | None, typer.Option(help="Test episodes a game (default: 40, fewer in a shorter demo).")
+    ] = None,
+) -> None:
+    """Live the whole life on real games: record, shard, pretrain, serve, play in real time, report.
+
+    Stop it with Ctrl-C at any time: the same call goes on from there.
+
+    Example: gi demo --minutes 10
+    """
+    from gi_train.demo import Demo, run_demo
+
+    _stop_on_sigterm()
+    run_demo(Demo.sized(minutes, games=scenarios.split(","), out=out, seed=seed, episodes=episodes), Console())
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise ConfigError("no such file or folder", got=path, do="Check the path.")
+    return path
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that games and servers are closed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

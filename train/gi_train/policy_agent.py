@@ -1,0 +1,54 @@
+"""`PolicyAgent`: a checkpoint that plays in this process, without a server (agent spec `policy:FOLDER`)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from gi_data.agents import Agent
+from gi_data.envs.protocol import Environment
+from gi_model.actions import InputState
+from gi_model.errors import ConfigError
+from gi_model.frames import Frame, resize
+from gi_model.policy_stepper import load_stepper
+from gi_model.stepper import Sampling, Stepper
+
+
+class PolicyAgent:
+    """Steps one stream of `stepper`. confidence: of the last action, by factor."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self.confidence: Mapping[str, float] | None = None
+
+    def reset(self, *, seed: int) -> None:
+        """Start a new stream with an empty memory."""
+        self.confidence = None
+        self._stepper.open(0, Sampling(seed=seed))
+
+    def act(self, frame: Frame) -> InputState:
+        """The policy's answer to `frame`, of any size."""
+        stepper = self._stepper
+        answer = stepper.step(resize(frame, stepper.height, stepper.width)[None], [0])
+        self.confidence = dict(zip(stepper.factors, map(float, answer.confidence[0]), strict=True))
+        return stepper.action_space.decode(answer.tokens[0])
+
+    def close(self) -> None:
+        """Nothing held but memory."""
+
+
+def make_policy_agent(spec: str, env: Environment) -> Agent:
+    """The agent of `policy:FOLDER`. Raises ConfigError without a folder, CheckpointError if it cannot be loaded."""
+    folder = spec.partition(":")[2]
+    if not folder:
+        raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER")
+    torch.set_num_threads(1)  # games run beside it, one process a core
+    stepper = load_stepper(Path(folder), num_slots=1)
+    _check_rate(stepper, env)
+    return PolicyAgent(stepper)
+
+
+def _check_rate(stepper: Stepper, env: Environment) -> None:
+    if abs(stepper.fps - env.fps) > 0.5:
+        do = "Play it in games with its own tick rate, or train it on recordings of this game."
+        raise ConfigError(f"{env.name} ticks at another rate than the policy", got=env.fps, expected=stepper.fps, do=do)

@@ -1,0 +1,118 @@
+"""The score table: every agent in every game, with intervals, scaled so that random play is 0, the demonstrator 1."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from gi_train.episodes import EpisodeResult, select
+from gi_train.statistics import Interval, Latency, bootstrap_mean, mean_interval, normalised_score, summarise_latency
+
+ZERO, ONE = "random", "demonstrator"
+BASELINES = ("idle", ZERO, "marginal", ONE)  # in the order they are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One agent in one game. normalised: None without both ends of the scale, or where the two ends do not differ."""
+
+    game: str
+    agent: str
+    num_episodes: int
+    realtime: bool
+    score: Interval
+    normalised: Interval | None
+    latency: Latency
+    late: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scoreboard:
+    """All cells; `mean_normalised` over the games, for every agent that has a normalised score in all of them."""
+
+    cells: tuple[Cell, ...]
+    mean_normalised: dict[str, Interval]
+
+    @property
+    def games(self) -> list[str]:
+        """In the order they were first played."""
+        return list(dict.fromkeys(cell.game for cell in self.cells))
+
+    @property
+    def agents(self) -> list[str]:
+        """Baselines first."""
+        names = list(dict.fromkeys(cell.agent for cell in self.cells))
+        known = [name for name in BASELINES if name in names]
+        return known + [name for name in names if name not in BASELINES]
+
+    @property
+    def players(self) -> list[str]:
+        """Agents that are no baseline: what is being measured."""
+        return [name for name in self.agents if name not in BASELINES]
+
+    def cell(self, game: str, agent: str) -> Cell | None:
+        """The cell of `agent` in `game`, if it played there."""
+        return next((cell for cell in self.cells if (cell.game, cell.agent) == (game, agent)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        means = {name: asdict(interval) for name, interval in self.mean_normalised.items()}
+        return {"schema": 1, "mean_normalised": means, "cells": [asdict(cell) for cell in self.cells]}
+
+
+def make_scoreboard(results: Sequence[EpisodeResult]) -> Scoreboard:
+    """Summarise `results`, every game and agent in them."""
+    pairs = dict.fromkeys((result.game, result.agent) for result in results)
+    cells = tuple(_make_cell(results, game, agent) for game, agent in pairs)
+    means: dict[str, Interval] = {}
+    num_games = len({cell.game for cell in cells})
+    for agent in dict.fromkeys(cell.agent for cell in cells):
+        scaled = [cell.normalised for cell in cells if cell.agent == agent and cell.normalised]
+        if len(scaled) == num_games:
+            means[agent] = mean_interval(scaled)
+    return Scoreboard(cells, means)
+
+
+def draw_table(board: Scoreboard) -> Table:
+    """The scoreboard for a terminal: a row a game, a column an agent, then the normalised scores of the players."""
+    title = "Score by game, mean [95 % interval]; normalised: random = 0, demonstrator = 1"
+    table = Table(title=title, title_justify="left", title_style="bold", show_footer=bool(board.mean_normalised))
+    table.add_column("game", footer="mean")
+    for agent in board.agents:
+        table.add_column(agent, justify="right")
+    for agent in board.players:
+        mean = board.mean_normalised.get(agent)
+        table.add_column("normalised", justify="right", style="bold green", footer=str(mean) if mean else "")
+        table.add_column("p95 ms", justify="right")
+    for game in board.games:
+        cells = [board.cell(game, agent) for agent in board.agents]
+        players = [board.cell(game, agent) for agent in board.players]
+        shown = [str(cell.score) if cell else "-" for cell in cells]
+        for cell in players:
+            shown += [str(cell.normalised), f"{cell.latency.p95_ms:.1f}"] if cell and cell.normalised else ["-", "-"]
+        table.add_row(game, *shown)
+    return table
+
+
+def _make_cell(results: Sequence[EpisodeResult], game: str, agent: str) -> Cell:
+    chosen = select(results, game=game, agent=agent)
+    return Cell(
+        game=game,
+        agent=agent,
+        num_episodes=len(chosen),
+        realtime=chosen[0].realtime,
+        score=bootstrap_mean([result.score for result in chosen]),
+        normalised=_normalise(results, chosen, game),
+        latency=summarise_latency([time for result in chosen for time in result.latency_ms]),
+        late=sum(result.late for result in chosen),
+        dropped=sum(result.dropped for result in chosen),
+    )
+
+
+def _normalise(results: Sequence[EpisodeResult], chosen: Sequence[EpisodeResult], game: str) -> Interval | None:
+    zero, one = ([result.score for result in select(results, game=game, agent=name)] for name in (ZERO, ONE))
+    if not zero or not one or sum(one) / len(one) <= sum(zero) / len(zero):
+        return None
+    return normalised_score([result.score for result in chosen], random=zero, demonstrator=one)
