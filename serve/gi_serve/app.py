@@ -1,0 +1,34 @@
+"""`build_app`: the service as an ASGI application: REST, the realtime stream, problems for errors, OpenAPI."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, WebSocket
+
+from gi_model import __version__
+from gi_serve.http_errors import install_errors
+from gi_serve.realtime import serve_stream
+from gi_serve.rest import build_routes
+from gi_serve.service import Service
+
+DESCRIPTION = "Frames in, actions out. Streams go over the WebSocket /v1/realtime; see docs/protocol.md."
+
+
+def build_app(service: Service) -> FastAPI:
+    """The application of `service`, which starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(title="gi serve", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    install_errors(app)
+    app.include_router(build_routes(service))
+
+    @app.websocket("/v1/realtime")
+    async def realtime(websocket: WebSocket) -> None:
+        await serve_stream(websocket, service)
+
+    return app

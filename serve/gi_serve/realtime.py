@@ -1,0 +1,114 @@
+"""The WebSocket /v1/realtime: frames stream in, actions stream out, for one player or many on one connection.
+
+    client: session.update (opens the stream), frames, session.reset, session.close
+    server: session.created, session.updated, session.closed, actions, frame.dropped, deadline.missed, error, going_away
+
+One task reads, one writes; neither ever waits for the model. A bad message is answered by an `error` event and
+changes nothing else. When the connection goes, its sessions go. Rejected: a task a frame, and answers sent from the
+reader (a slow client would hold up its own frames).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from gi_model.errors import GiError
+from gi_serve.http_errors import problem_response
+from gi_serve.outbox import CLOSE_IDLE
+from gi_serve.problems import DRAINING, MESSAGE_INVALID, Problem, as_problem
+from gi_serve.protocol import BINARY, JSON, FrameMessage, ProtocolError, decode_frame, encode_action
+from gi_serve.protocol_json import action_to_text, frame_from_event, parse_event
+from gi_serve.schemas import StreamClose, StreamReset, StreamUpdate, read_event
+from gi_serve.service import Service
+from gi_serve.streams import Streams
+
+_SECONDS_TO_START: Final = 10.0  # a connection that opens no stream is not kept
+
+
+async def serve_stream(websocket: WebSocket, service: Service) -> None:
+    """Serve one connection until it ends."""
+    offered = websocket.scope["subprotocols"]
+    chosen = next((name for name in (BINARY, JSON) if name in offered), None)
+    if offered and chosen is None:
+        refusal = Problem(MESSAGE_INVALID, f"Offer the subprotocol {BINARY} or {JSON}.")
+        await websocket.send_denial_response(problem_response(refusal))
+    elif not service.is_ready:
+        refusal = Problem(DRAINING, "Connect to another server.", retry_after_s=5)
+        await websocket.send_denial_response(problem_response(refusal))
+    else:
+        await websocket.accept(chosen)
+        await Connection(websocket, service, is_json=chosen != BINARY).run()
+
+
+class Connection:
+    """One WebSocket: reads messages into its streams, writes what they put into the outbox."""
+
+    def __init__(self, websocket: WebSocket, service: Service, *, is_json: bool) -> None:
+        self._websocket, self._service, self._is_json = websocket, service, is_json
+        self._streams = Streams(service, notify=is_json)
+        self._outbox = self._streams.outbox
+
+    async def run(self) -> None:
+        """Read and write until either ends; then free every slot."""
+        self._service.outboxes.add(self._outbox)
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        watch = asyncio.get_running_loop().call_later(_SECONDS_TO_START, self._close_unstarted)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watch.cancel()
+            self._streams.close_all()
+            self._service.outboxes.discard(self._outbox)
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
+                raise outcome
+
+    def _close_unstarted(self) -> None:
+        if not self._streams.num_open:
+            self._outbox.close(CLOSE_IDLE)
+
+    async def _read(self) -> None:
+        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
+            about: dict[str, int] = {}
+            try:
+                if (data := message.get("bytes")) is not None:
+                    self._offer(decode_frame(data), about)
+                else:
+                    self._handle(parse_event(message["text"]), about)
+            except GiError as error:
+                self._streams.send_error(as_problem(error), about)
+
+    def _offer(self, message: FrameMessage, about: dict[str, int]) -> None:
+        about |= {"stream_id": message.stream_id, "seq": message.seq}
+        self._streams.offer(message)
+
+    def _handle(self, event: Mapping[str, Any], about: dict[str, int]) -> None:
+        """Handle a control event, or a frame in JSON. `about`: what an error should name."""
+        about |= {name: event[name] for name in ("stream_id", "seq") if type(event.get(name)) is int}
+        match event["type"]:
+            case "frame":
+                self._offer(frame_from_event(event), about)
+            case "session.update":
+                self._streams.update(read_event(StreamUpdate, event))
+            case "session.reset":
+                self._streams.reset(read_event(StreamReset, event))
+            case "session.close":
+                self._streams.close(read_event(StreamClose, event))
+            case unknown:
+                expected = "session.update, session.reset, session.close, or frame"
+                raise ProtocolError("unknown event", got=unknown[:80], expected=expected)
+
+    async def _write(self) -> None:
+        while (message := await self._outbox.take()) is not None:
+            if isinstance(message, str):
+                await self._websocket.send_text(message)
+            elif self._is_json:
+                await self._websocket.send_text(action_to_text(message))
+            else:
+                await self._websocket.send_bytes(encode_action(message))
+        await self._websocket.close(self._outbox.close_code or 1000)
