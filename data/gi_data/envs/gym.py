@@ -1,8 +1,9 @@
 """`GymEnvironment`: any Gymnasium environment that renders to rgb_array, played through keys: `gym/ALE/Breakout-v5`.
 
-Gymnasium actions are numbers; a `KeyMap` says which held keys mean which. It follows by itself from action names (Atari:
-"RIGHTFIRE" is ArrowRight + Space), else action i is key Digit(i + 1) and no key is action 0. Where an environment repeats
-actions (Atari: 4 frames), it is made without and the repetition becomes `substeps`, so that a clock can drive each frame.
+Gymnasium actions are numbers; a `KeyMap` says which held keys mean which. It follows by itself from action names
+(Atari: "RIGHTFIRE" is ArrowRight + Space), else action i is key Digit(i + 1) and no key is action 0. Where an
+environment repeats actions (Atari: 4 frames), it is made without and the repetition becomes `substeps`, so that a clock
+can drive each frame.
 """
 
 import re
