@@ -24,7 +24,8 @@ from gi_data.storage import disk_error
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import Frame, resize
 
-CODEC_OPTIONS = {"crf": "20", "preset": "veryfast", "tune": "fastdecode"}
+CRF = 20  # of recordings; higher is smaller and worse
+CODEC_OPTIONS = {"preset": "veryfast", "tune": "fastdecode"}
 GOP = 30
 _FRAGMENTED = {
     "movflags": "empty_moov+default_base_moof+frag_keyframe",
@@ -40,7 +41,7 @@ _CHUNK = 64  # frames resized at a time: large enough for numpy, small enough fo
 class VideoWriter:
     """Encodes RGB frames to `path` one by one; complete after `close`."""
 
-    def __init__(self, path: Path, *, fps: float, height: int, width: int) -> None:
+    def __init__(self, path: Path, *, fps: float, height: int, width: int, crf: int = CRF) -> None:
         self._path = path
         self._tick = 1 / Fraction(fps).limit_denominator(1001)
         self._num_frames = 0
@@ -49,7 +50,9 @@ class VideoWriter:
             self._container = av.open(str(path), "w", format="mp4", options=_FRAGMENTED)
         except av.FFmpegError as error:
             raise disk_error(path, error) from error
-        self._stream = self._container.add_stream("libx264", rate=1 / self._tick, options=CODEC_OPTIONS)
+        self._stream = self._container.add_stream(
+            "libx264", rate=1 / self._tick, options=CODEC_OPTIONS | {"crf": str(crf)}
+        )
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         context = self._stream.codec_context
         context.time_base, context.gop_size, context.max_b_frames = self._tick, GOP, 0
