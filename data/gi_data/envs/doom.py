@@ -2,10 +2,12 @@
 
 The game runs in ViZDoom's own process (`doom_engine`), started by the first `reset`. Only the last tic of a lock-step
 tick is rendered, which saves a third of the time; tics played by `advance` all are, since their caller may look at any
-time. Scripted demonstrators ask for `reveal` and `sight`; nothing of it touches the frames (a test compares them).
+time. Scripted demonstrators ask for `reveal` and `sight`; nothing of it touches the frames (a test compares them). They
+may look while a clock in another thread drives the game (`realtime`), hence the lock: ViZDoom has none.
 """
 
 import random
+import threading
 from typing import Any, Final
 
 from gi_data.envs import gather_maps
@@ -33,6 +35,7 @@ class DoomEnvironment:
         self.observation_space = box(HEIGHT, WIDTH)
         self.action_space = InputSpace(self.bindings)
         self._engine: DoomEngine | None = None
+        self._lock = threading.RLock()
         self._block_id = -1
         self._is_revealed = False
         self._walls: Walls | None = None
@@ -42,14 +45,15 @@ class DoomEnvironment:
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
         """Start an episode; the same seed and inputs give the same frames."""
         seed = random.randrange(1 << 31) if seed is None else seed
-        try:
-            self._begin(seed)
-        except GameError:
-            self.close()  # a dead engine is replaced once: its crash belongs to the episode before
-            self._begin(seed)
-        self._walls, self._reward_seen = None, self._running.total_reward
-        self._frame = self._running.frame()
-        return self.observe()[0], self._info()
+        with self._lock:
+            try:
+                self._begin(seed)
+            except GameError:
+                self.close()  # a dead engine is replaced once: its crash belongs to the episode before
+                self._begin(seed)
+            self._frame, self._walls, self._reward_seen = None, None, self._running.total_reward
+            frame, _, _, _, info = self.observe()
+            return frame, info
 
     def step(self, state: InputState) -> StepResult:
         """Play one tick, rendering its last tic only."""
@@ -63,21 +67,23 @@ class DoomEnvironment:
 
     def observe(self) -> StepResult:
         """The newest frame, the reward since the last `observe`, and whether the episode is over."""
-        engine = self._running
-        is_over = engine.is_finished
-        if not is_over:
-            self._frame = engine.frame()
-        if self._frame is None:
-            raise GameError(f"{self.name} ended before its first frame", do="Choose another seed or level.")
-        reward, self._reward_seen = engine.total_reward - self._reward_seen, engine.total_reward
-        is_timeout = is_over and engine.is_timeout
-        return self._frame, reward, is_over and not is_timeout, is_timeout, self._info()
+        with self._lock:
+            engine = self._running
+            is_over = engine.is_finished
+            if not is_over:
+                self._frame = engine.frame()
+            if self._frame is None:
+                raise GameError(f"{self.name} ended before its first frame", do="Choose another seed or level.")
+            reward, self._reward_seen = engine.total_reward - self._reward_seen, engine.total_reward
+            is_timeout = is_over and engine.is_timeout
+            return self._frame, reward, is_over and not is_timeout, is_timeout, self._info()
 
     def close(self) -> None:
         """End the game's process. Idempotent."""
-        if self._engine is not None:
-            self._engine.close()
-        self._engine = None
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = None
 
     # ------------------------------------------------------------------ for scripted demonstrators
 
@@ -91,12 +97,13 @@ class DoomEnvironment:
         """What is on the screen, as things and distances; None after the end. Raises GameError before `reveal`."""
         if not self._is_revealed:
             raise GameError(f"{self.name} hides its state", do="Call reveal() before reset().")
-        state = self._running.state()
-        if state is None:
-            return None
-        if self._walls is None:
-            self._walls = read_walls(state)
-        return read_sight(self._running, state, self._walls)
+        with self._lock:
+            state = self._running.state()
+            if state is None:
+                return None
+            if self._walls is None:
+                self._walls = read_walls(state)
+            return read_sight(self._running, state, self._walls)
 
     # ------------------------------------------------------------------ the game's process
 
@@ -117,8 +124,9 @@ class DoomEnvironment:
         self._engine.begin(seed=seed, level=level)
 
     def _advance(self, state: InputState, *, share: float, render: bool) -> None:
-        if not self._running.is_finished:
-            self._running.advance(self._values(state, share / self.substeps), render=render)
+        with self._lock:
+            if not self._running.is_finished:
+                self._running.advance(self._values(state, share / self.substeps), render=render)
 
     def _values(self, state: InputState, share: float) -> list[float]:
         """The engine's buttons: 1 if held, or degrees."""
