@@ -1,0 +1,196 @@
+"""`Reader`: batches of windows from a corpus: shuffled, balanced over games, resumable to the window.
+
+    order (pure function of seed and position) -> clips (decode threads, bounded cache) -> batches (prefetch thread)
+
+Its state is one number: how many windows all ranks together have consumed; prefetched ones do not count. Rank r of w
+takes every w-th window of each global batch, so the windows to come do not depend on the number of ranks. No worker
+processes: they lose a third to a half of their work to copying batches, and PyAV lets go of the GIL.
+"""
+
+import itertools
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from gi_data.clip_loader import ClipLoader, decode_clip
+from gi_data.corpus import Corpus
+from gi_data.order import OrderConfig, Place, WindowOrder
+from gi_data.prefetch import Prefetch
+from gi_data.reader_config import TRAIN, ReaderConfig
+from gi_data.window_source import WindowSource
+from gi_model.actions import NEUTRAL, ActionSpace
+from gi_model.batch import PADDING, Batch, Window
+from gi_model.errors import CorpusError
+
+__all__ = ["Reader", "ReaderConfig", "decode_clip"]
+
+_LOOKAHEAD = 1024  # windows whose clips are decoded ahead: enough that a new block is there when the old one ends
+
+
+class Reader:
+    """Iterates over this rank's batches. Raises CorpusError where the corpus has no window to read.
+
+    `wait_s`: seconds that iteration has waited for data.
+    """
+
+    def __init__(self, corpus: Corpus, config: ReaderConfig, *, action_space: ActionSpace | None = None) -> None:
+        self.corpus, self.config = corpus, config
+        self.action_space = action_space or ActionSpace()
+        self.wait_s = 0.0
+        self._is_endless = config.split == TRAIN
+        self._order = _make_order(corpus, config)
+        loader = ClipLoader(corpus, self.action_space, height=config.height, width=config.width)
+        self._windows = WindowSource(loader, config)
+        self._neutral = self.action_space.encode(NEUTRAL)
+        self._position = 0
+        self._prefetch: Prefetch[Batch] | None = None
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of one epoch, over all ranks."""
+        return self._order.num_windows
+
+    @property
+    def lost(self) -> Counter[str]:
+        """What the action space could not express in the clips decoded so far, by name."""
+        return self._windows.loader.lost
+
+    @property
+    def bad_clips(self) -> Mapping[str, str]:
+        """Why clips were replaced, by key."""
+        return self._windows.bad_clips
+
+    # ------------------------------------------------------------------ iteration
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from where the last iteration stopped; another split starts over. Ends an earlier iteration."""
+        self._stop()
+        if not self._is_endless:
+            self._position = 0
+        self._prefetch = Prefetch(self._batches(self._position), self.config.prefetch_batches)
+        return self._consume(self._prefetch)
+
+    def _consume(self, prefetch: Prefetch[Batch]) -> Iterator[Batch]:
+        try:
+            while True:
+                started = time.perf_counter()
+                batch = next(prefetch, None)
+                self.wait_s += time.perf_counter() - started
+                if batch is None:
+                    return
+                self._position += self.config.batch_size
+                yield batch
+        finally:
+            prefetch.close()
+
+    def _batches(self, position: int) -> Iterator[Batch]:
+        """This rank's batches from `position`; runs in the prefetch thread, asks for clips long before their turn."""
+        ahead: deque[list[Place | None]] = deque()
+        depth = _LOOKAHEAD * self.config.world_size // self.config.batch_size
+        try:
+            for places in self._plan(position):
+                for place in places:
+                    if place is not None:
+                        self._windows.request(place)
+                ahead.append(places)
+                if len(ahead) > depth:
+                    yield self._assemble(ahead.popleft())
+            while ahead:
+                yield self._assemble(ahead.popleft())
+        finally:
+            self._windows.cancel()
+
+    def _plan(self, position: int) -> Iterator[list[Place | None]]:
+        """This rank's windows, batch by batch; None fills up the last batch of a pass."""
+        size, stride, end = self.config.batch_size, self.config.world_size, self._order.num_windows
+        for first in itertools.count(position, size):
+            if not self._is_endless and first >= end:
+                return
+            indices = range(first + self.config.rank, first + size, stride)
+            yield [self._order.place(index) if self._is_endless or index < end else None for index in indices]
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, counted in consumed windows of all ranks, and what fixes the order."""
+        return {"position": self._position, "order": self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set where the next `iter` starts. Raises CorpusError if `state` belongs to another order of windows."""
+        for name, value in self._identity().items():
+            if (saved := state["order"].get(name)) != value:
+                do = f"Resume with the same {name}, or start a new run."
+                raise CorpusError(f"reader was saved with another {name}", got=value, expected=saved, do=do)
+        self._position = int(state["position"])
+
+    def _identity(self) -> dict[str, Any]:
+        names = ("height", "width", "window_ticks", "split", "seed", "balance_games", "block_mb")
+        return {name: getattr(self.config, name) for name in names} | {"corpus": self.corpus.fingerprint}
+
+    # ------------------------------------------------------------------ batches
+
+    def _assemble(self, places: list[Place | None]) -> Batch:
+        b, t, config = len(places), self.config.window_ticks, self.config
+        k = self.action_space.num_tokens
+        frames = np.zeros((b, t, 3, config.height, config.width), dtype=np.uint8)
+        actions = np.broadcast_to(self._neutral, (b, t, k)).copy()
+        known = np.zeros((b, t), dtype=bool)
+        previous = np.broadcast_to(self._neutral, (b, k)).copy()
+        previous_known = np.zeros(b, dtype=bool)
+        game_id = np.zeros(b, dtype=np.int64)
+        windows = [PADDING] * b
+        for row, place in enumerate(places):
+            if place is None:
+                continue
+            (clip_id, start), clip = self._windows.get(place)
+            frames[row] = clip.frames[start : start + t]
+            actions[row] = clip.actions[start : start + t]
+            known[row] = clip.known[start : start + t]
+            if start:
+                previous[row], previous_known[row] = clip.actions[start - 1], clip.known[start - 1]
+            game_id[row] = self.corpus.game_ids[clip_id]
+            windows[row] = Window(clip.key, start)
+        return Batch(
+            frames=torch.from_numpy(frames),
+            actions=torch.from_numpy(actions),
+            known=torch.from_numpy(known),
+            previous=torch.from_numpy(previous),
+            previous_known=torch.from_numpy(previous_known),
+            game_id=torch.from_numpy(game_id),
+            windows=tuple(windows),
+        )
+
+    # ------------------------------------------------------------------ lifetime
+
+    def close(self) -> None:
+        """Stop all threads and free the cache. Idempotent."""
+        self._stop()
+        self._windows.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _stop(self) -> None:
+        if self._prefetch is not None:
+            self._prefetch.close()
+
+
+def _make_order(corpus: Corpus, config: ReaderConfig) -> WindowOrder:
+    clips = corpus.select(config.split)
+    if not len(clips):
+        do = "Shard more recordings, or with a larger --val-fraction."
+        raise CorpusError(f"corpus has no {config.split} clips", got=corpus.directory, do=do)
+    is_train = config.split == TRAIN
+    streams = [clips]
+    if is_train and config.balance_games:
+        streams = [clips[corpus.game_ids[clips] == game_id] for game_id in range(len(corpus.games))]
+    block_ticks = config.block_mb * 10**6 // (3 * config.height * config.width)
+    seed = config.seed if is_train else 0  # every run is evaluated on the same windows
+    return WindowOrder(streams, corpus.num_ticks, OrderConfig(seed, config.window_ticks, block_ticks, shift=is_train))
