@@ -61,6 +61,7 @@ class IndexRow:
     inputs_sha256: str
     metadata_offset: int
     metadata_size: int
+    metadata_sha256: str
     known_ratio: float
     null_ratio: float
     presses: int  # controls that went down, the first tick's included
@@ -178,6 +179,7 @@ def describe(metadata: ClipMetadata, labels: Labels, extents: dict[str, Extent],
         inputs_sha256=metadata.sha256[INPUTS],
         metadata_offset=extents[METADATA].offset,
         metadata_size=extents[METADATA].size,
+        metadata_sha256=digest(metadata.to_json()),
         known_ratio=float(labels.known.mean()),
         null_ratio=sum(state.is_null for state in states) / len(states),
         presses=sum(len(state.presses(last)) for last, state in zip(before, states, strict=True)),

@@ -12,8 +12,8 @@ class ReaderConfig:
     """How to read. batch_size: windows of a global batch, over all ranks. block_mb: how much is shuffled together.
 
     Split "train" is endless, shifted, and balanced; any other is one pass in a fixed order, its last batch padded with
-    windows of which nothing is known. Size, window, split, seed, block_mb, and balance fix the order; the rest may change
-    between a stop and a resume.
+    windows of which nothing is known. Size, window, split, seed, block_mb, and balance fix the order; the rest may
+    change between a stop and a resume.
     """
 
     height: int

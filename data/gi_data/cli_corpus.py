@@ -1,0 +1,164 @@
+"""`gi shard`, `gi index`, `gi stats`, `gi verify`: make a corpus of recordings, and look at it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from gi_data.corpus_statistics import Statistics
+
+EXIT_DAMAGED = 1
+SHOWN_CONTROLS = 8
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus (from `gi shard`).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("shard")(shard_command)
+    app.command("index")(index_command)
+    app.command("stats")(stats_command)
+    app.command("verify")(verify_command)
+
+
+def shard_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RECORDINGS... CORPUS", help="Folders of recordings, then the corpus.")
+    ],
+    shard_mb: Annotated[float, typer.Option(help="Close a shard at this size.")] = 256.0,
+    val_fraction: Annotated[float, typer.Option(help="Share of each game's recordings held out.")] = 0.05,
+    skip_damaged: Annotated[int, typer.Option(help="Leave out damaged clips, at most so many.")] = 0,
+    recover: Annotated[bool, typer.Option(help="First finish recordings that were cut off.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pack recordings into shards with a manifest and an index.
+
+    Resumes by itself, and appends: run it again after an interruption or with more recordings.
+
+    Example: gi shard runs/recordings runs/corpus
+    """
+    from gi_data.planning import plan
+    from gi_data.recovery import recover as recover_directory
+    from gi_data.shards import ShardConfig, build
+
+    if len(paths) < 2:
+        raise typer.BadParameter("name at least one folder of recordings, then the folder of the corpus")
+    *sources, destination = paths
+    config = ShardConfig(shard_mb=shard_mb, skip_damaged=skip_damaged)
+    recoveries = [recover_directory(source) for source in sources] if recover else []
+    work = plan(sources, destination, val_fraction=val_fraction)
+    with _progress(as_json) as progress:
+        task = progress.add_task("sharding", total=work.num_new)
+        report = build(work, config, lambda: progress.advance(task))
+    facts = {
+        "corpus": str(destination),
+        "new_clips": report.num_new,
+        "clips": report.manifest.num_clips,
+        "hours": report.manifest.hours,
+        "shards": len(report.manifest.shards),
+        "recovered": [key for recovery in recoveries for key in recovery.num_ticks],
+        "lost": [key for recovery in recoveries for key in recovery.lost],
+        "unfinished": list(work.unfinished),
+        "damaged": list(report.damaged),
+    }
+    _print_facts(facts, as_json)
+
+
+def index_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
+    """Rebuild index and manifest from the tars.
+
+    Example: gi index runs/corpus
+    """
+    from gi_data.shards import reindex
+
+    with _progress(as_json) as progress:
+        task = progress.add_task("indexing", total=len(list(corpus.glob("*.tar"))))
+        manifest = reindex(corpus, lambda: progress.advance(task))
+    _print_facts({"clips": manifest.num_clips, "hours": manifest.hours, "shards": len(manifest.shards)}, as_json)
+
+
+def stats_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
+    """Show what a corpus holds: hours, keys, motion, idleness, licences.
+
+    Example: gi stats runs/corpus
+    """
+    from gi_data.corpus_statistics import statistics
+
+    games = statistics(corpus)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(game) for game in games], indent=1))
+    else:
+        _print_statistics(games)
+
+
+def verify_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
+    """Check every byte of a corpus; name each clip that is damaged, and exit with 1 if there is one.
+
+    Example: gi verify runs/corpus
+    """
+    from gi_data.manifest import Manifest
+    from gi_data.verification import verify
+
+    with _progress(as_json) as progress:
+        task = progress.add_task("verifying", total=len(Manifest.read(corpus).shards))
+        result = verify(corpus, lambda: progress.advance(task))
+    _print_facts(dataclasses.asdict(result), as_json)
+    if result.problems:
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+def _progress(as_json: bool) -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=as_json)
+
+
+def _print_facts(facts: dict[str, object], as_json: bool) -> None:
+    """Name and value of each fact; empty lists are left out for people, kept for scripts."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    console = Console()
+    for name, value in facts.items():
+        lines = [f"{key}: {text}" for key, text in value.items()] if isinstance(value, dict) else value
+        if isinstance(lines, list):
+            for line in lines:
+                console.print(f"[yellow]{name}[/] {escape(str(line))}", highlight=False)
+        else:
+            shown = f"{lines:.3f}" if isinstance(lines, float) else escape(str(lines))
+            console.print(f"{name.replace('_', ' ')} [bold]{shown}[/]", highlight=False)
+
+
+def _print_statistics(games: "list[Statistics]") -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("game", "clips", "hours (val)", "idle", "presses/s", "motion p50/90/99", "held", box=SIMPLE)
+    for game in games:
+        controls = list(game.held_ratio.items())[:SHOWN_CONTROLS]
+        table.add_row(
+            game.game,
+            str(game.num_clips),
+            f"{game.hours:.2f} ({game.val_hours:.2f})",
+            f"{game.null_ratio:.0%}",
+            f"{game.presses_per_second:.1f}",
+            "/".join(map(str, game.motion_percentiles.values())),
+            ", ".join(f"{control} {share:.0%}" for control, share in controls),
+        )
+    console = Console()
+    console.print(table)
+    everything = games[-1]
+    licenses = ", ".join(f"{name or 'none'} {hours:.2f} h" for name, hours in everything.licenses.items())
+    console.print(f"labelled {everything.known_ratio:.1%} of ticks; licences: {licenses}", highlight=False)
