@@ -8,11 +8,7 @@ stage works; a reader can copy any command from the screen and run it alone.
 """
 
 import json
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +19,12 @@ from rich.console import Console
 
 from gi_data.envs import EVAL_SEED_START
 from gi_model.errors import ConfigError, ServeError
-from gi_train.demo_stages import Command, Stage, Stages
+from gi_train.demo_stages import Beside, Command, Stage, Stages
 from gi_train.episodes import ResultsFile
 from gi_train.report_table import draw_table, make_scoreboard
 
 # At ten minutes; the demo scales them with its minutes.
-FRAMES = 6_000  # a game
+HOURS = 0.096  # of recorded play a game: 6,000 frames at 17.5 a second
 STEPS = 3_000
 EPISODES = 40
 MIN_EPISODES = 5
@@ -44,7 +40,7 @@ class Demo:
     games: tuple[str, ...]
     out: Path
     seed: int = 0
-    num_frames: int = FRAMES
+    hours: float = HOURS
     num_steps: int = STEPS
     num_episodes: int = EPISODES
 
@@ -52,7 +48,7 @@ class Demo:
     def sized(
         cls, minutes: float, *, games: Sequence[str], out: Path, seed: int = 0, episodes: int | None = None
     ) -> Self:
-        """A demo of about `minutes` on two cores: frames, steps, and episodes in proportion. Raises ConfigError."""
+        """A demo of about `minutes` on two cores: hours, steps, and episodes in proportion. Raises ConfigError."""
         if not 0.2 <= minutes <= 600:
             raise ConfigError("minutes out of range", got=minutes, expected="0.2 to 600")
         scale = minutes / 10.0
@@ -61,7 +57,7 @@ class Demo:
             games=tuple(game.strip() for game in games if game.strip()),
             out=out,
             seed=seed,
-            num_frames=round(FRAMES * scale),
+            hours=HOURS * scale,
             num_steps=round(STEPS * scale),
             num_episodes=episodes or fewer,
         )
@@ -149,7 +145,7 @@ def plan_stages(demo: Demo) -> DemoStages:
     """Every stage of `demo` with its commands."""
     paths = DemoPaths(demo.out)
     record = tuple(_plan_record(demo, game) for game in demo.games)
-    shard = _stage("shard", _gi("shard", paths.out / "recordings", paths.corpus), (paths.corpus,), record)
+    shard = _stage("shard", _gi("shard", *map(paths.recordings, demo.games), paths.corpus), (paths.corpus,), record)
     training = ("--preset", "tiny", "--steps", demo.num_steps, "--seed", demo.seed)
     pretrain = _stage(
         "pretrain", _gi("pretrain", "--data", paths.corpus, "--out", paths.run, *training), (paths.run,), (shard,)
@@ -177,7 +173,7 @@ def write_facts(demo: Demo, seconds: dict[str, float]) -> None:
     """Write what the report says about the run."""
     last_seed = EVAL_SEED_START + demo.num_episodes - 1
     facts = {
-        "data": f"{demo.num_frames:,} recorded frames a game, {len(demo.games)} games, scripted demonstrator",
+        "data": f"{60 * demo.hours:.1f} minutes of play a game, {len(demo.games)} games, scripted demonstrator",
         "training": f"{demo.num_steps:,} steps, preset tiny, seed {demo.seed}",
         "test episodes": f"{demo.num_episodes} a game, seeds {EVAL_SEED_START:,} to {last_seed:,}, never recorded",
         "stages, seconds": ", ".join(f"{name} {took:.0f}" for name, took in seconds.items()),
@@ -188,40 +184,29 @@ def write_facts(demo: Demo, seconds: dict[str, float]) -> None:
 
 @contextmanager
 def serve(stages: Stages, checkpoint: Path) -> Iterator[str]:
-    """The API server over `checkpoint` on a free loopback port, ready; yields its address."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    with stages.beside("serve", _gi("serve", checkpoint, "--port", port)) as server:
-        wait_until_ready(url, server)
-        yield url
+    """The API server over `checkpoint` on a free loopback port; yields its address once it is ready."""
+    command = _gi("serve", "--checkpoint", checkpoint, "--port", 0, "--max-sessions", PLAYERS, "--json")
+    with stages.beside("serve", command) as server:
+        yield wait_until_ready(server)
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait for the server's readiness probe. Raises ServeError if it ends or takes too long."""
+def wait_until_ready(server: Beside) -> str:
+    """The address that the server announces when it is ready. Raises ServeError if it ends or takes too long."""
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise ServeError(
-                "the server ended before it was ready", got=f"exit {server.returncode}", do="See logs/serve.log."
-            )
-        try:
-            with urllib.request.urlopen(f"{url}/v1/health/ready", timeout=2.0):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise ServeError("the server is not ready", got=f"{READY_WITHIN_S:.0f} s of waiting", do="See logs/serve.log.")
+        for line in server.log.read_text(errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                return str(json.loads(line)["url"])
+        if server.process.poll() is not None:
+            got = f"exit {server.process.returncode}"
+            raise ServeError("the server ended before it was ready", got=got, do=f"See {server.log}.")
+        time.sleep(0.1)
+    raise ServeError("the server is not ready", got=f"{READY_WITHIN_S:.0f} s of waiting", do=f"See {server.log}.")
 
 
 def _plan_record(demo: Demo, game: str) -> Stage:
     out = DemoPaths(demo.out).recordings(game)
-    amount = ("--demonstrator", "scripted", "--frames", demo.num_frames, "--seed", demo.seed)
+    amount = ("--demonstrator", "scripted", "--hours", f"{demo.hours:.4f}", "--seed", demo.seed)
     return _stage(f"record-{out.name}", _gi("record", game, *amount, "--out", out), (out,))
 
 

@@ -72,6 +72,14 @@ class Running:
     began: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A process in the background that is no stage: what the stages use."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
 class Stages:
     """Runs stages under `folder`. A context: leaving it ends every child process."""
 
@@ -122,11 +130,12 @@ class Stages:
         self._finish(running.stage, time.monotonic() - running.began)
 
     @contextmanager
-    def beside(self, name: str, command: Command) -> Iterator[subprocess.Popen[bytes]]:
+    def beside(self, name: str, command: Command) -> Iterator[Beside]:
         """Keep `command` running in the background for as long as the context is open; its output goes to a log."""
-        child = self._spawn(command, log=self.folder / "logs" / f"{name}.log")
+        log = self.folder / "logs" / f"{name}.log"
+        child = self._spawn(command, log=log)
         try:
-            yield child
+            yield Beside(child, log)
         finally:
             if child.poll() is None:
                 child.terminate()

@@ -40,9 +40,9 @@ class Episode:
 class EpisodeResult:
     """One finished episode.
 
-    score: sum of rewards. ticks: of game time. seconds: of wall clock. latency_ms: frame to action, one for each
-    answered frame. late: answers that came after their tick was over. dropped: frames that were never shown to the
-    agent because it was still busy with an older one. attempts: 2 if the first player died.
+    score: what the game counts. ticks: of game time. seconds: of wall clock. latency_ms: frame to action, one for each
+    answered frame. late: answers that took longer than a substep. dropped: frames never shown to the agent because it
+    was busy with an older one. slowed: substeps that this machine played late. attempts: 2 if the first player died.
     """
 
     game: str
@@ -55,6 +55,7 @@ class EpisodeResult:
     latency_ms: tuple[float, ...] = ()
     late: int = 0
     dropped: int = 0
+    slowed: int = 0
     attempts: int = 1
 
     @property
@@ -63,8 +64,8 @@ class EpisodeResult:
         return (self.game, self.agent, self.seed, self.realtime)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form; latencies to the hundredth of a millisecond."""
-        return asdict(self) | {"latency_ms": [round(time, 2) for time in self.latency_ms]}
+        """JSON form."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

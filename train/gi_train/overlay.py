@@ -21,6 +21,7 @@ GAME_HEIGHT = 360  # pixels of the game's picture in the film
 PANEL_WIDTH = 216
 MARGIN = 16
 TRAIL_SECONDS = 0.8
+FILM_CRF = 28  # half the bytes of a recording's quality: films travel inside the report
 CERTAIN = 0.999  # a factor that is never below this is not a decision (a wheel no game uses)
 
 INK, FAINT, LIT, GROUND, LINE = "#e8ecf3", "#8a94a6", "#4fd1a5", "#12161e", "#2b3342"
@@ -32,7 +33,7 @@ def write_film(trace: Trace, path: Path) -> None:
     """Draw `trace` and encode it to `path` (.mp4)."""
     painter = Painter(trace)
     path.parent.mkdir(parents=True, exist_ok=True)
-    video = VideoWriter(path, fps=trace.fps, height=painter.height, width=painter.width)
+    video = VideoWriter(path, fps=trace.fps, height=painter.height, width=painter.width, crf=FILM_CRF)
     try:
         for tick in range(len(trace.moments)):
             video.append(painter.paint(tick))

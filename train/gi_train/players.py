@@ -245,7 +245,8 @@ class Players:
 
     def _seat(self, schedule: Schedule) -> None:
         """Give every free player an episode; new players where some are missing."""
-        self._players = [player for player in self._players if player.is_alive]
+        # A busy player that has just died stays: its episode must be answered for.
+        self._players = [player for player in self._players if player.is_alive or player.episode is not None]
         free = [player for player in self._players if player.episode is None]
         while len(schedule) and (free or len(self._players) < self._num_players):
             if not free:

@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from gi_train.statistics import summarise_latency
 
@@ -24,14 +25,14 @@ _STYLE: Any = {  # the typed names of matplotlib settings are 300 literals
     "svg.fonttype": "none",
     "svg.hashsalt": "gi",  # the same chart gives the same bytes
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": 10,
     "axes.edgecolor": LINE,
     "axes.labelcolor": FAINT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlecolor": INK,
     "axes.titlelocation": "left",
-    "axes.titlesize": 12,
+    "axes.titlesize": 11,
     "grid.color": LINE,
     "legend.frameon": False,
     "legend.labelcolor": INK,
@@ -46,7 +47,7 @@ def draw_loss(rows: Sequence[Row]) -> str:
     train, held_out = (_series(rows, kind, "loss") for kind in ("train", "val"))
     if not train:
         return ""
-    with _chart(8.6, 2.9) as (figure, svg):
+    with _chart(11, 3.3) as (figure, svg):
         axes = figure.subplots()
         axes.plot(*zip(*train, strict=True), color=LINE, linewidth=1)
         axes.plot(*zip(*_smooth(train), strict=True), color=ACCENT, linewidth=2, label="training")
@@ -54,6 +55,9 @@ def draw_loss(rows: Sequence[Row]) -> str:
             axes.plot(*zip(*held_out, strict=True), color=WARM, linewidth=2, marker="o", markersize=4, label="held out")
         axes.set(xlabel="optimiser step", ylabel="loss, nats a tick", title="Loss")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend()
     return svg.getvalue()
 
@@ -65,7 +69,7 @@ def draw_accuracy(rows: Sequence[Row]) -> str:
     names = [name for name in names if held_out[-1].get(f"majority/{name}", 0.0) < 0.9999]  # a factor nobody uses
     if not names:
         return ""
-    with _chart(8.6, 2.7) as (figure, svg):
+    with _chart(11, 3.1) as (figure, svg):
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
             _draw_factor(axes, held_out, name)
@@ -80,14 +84,13 @@ def draw_latency(latency_ms: Sequence[float], *, budget_ms: float) -> str:
         return ""
     summary = summarise_latency(latency_ms)
     end = max(budget_ms * 1.2, summary.p99_ms * 1.1)
-    with _chart(8.6, 2.7) as (figure, svg):
+    with _chart(11, 3.1) as (figure, svg):
         axes = figure.subplots()
         axes.hist([min(time, end) for time in latency_ms], bins=80, range=(0.0, end), color=ACCENT)
         for name, value in (("p50", summary.p50_ms), ("p95", summary.p95_ms), ("p99", summary.p99_ms)):
             axes.axvline(value, color=INK, linewidth=1)
-            axes.annotate(
-                f" {name} {value:.1f}", (value, 0.96), xycoords=("data", "axes fraction"), va="top", fontsize=10
-            )
+            beside: Any = {"xycoords": ("data", "axes fraction"), "xytext": (4, 0), "textcoords": "offset points"}
+            axes.annotate(f"{name} {value:.1f}", (value, 0.97), va="top", **beside)
         axes.axvline(budget_ms, color=WARM, linewidth=1.5, linestyle="--", label=f"budget {budget_ms:.0f} ms")
         axes.set(xlabel="milliseconds from frame to action", ylabel="frames", title="Latency", xlim=(0, end))
         axes.legend(loc="center right")

@@ -73,12 +73,7 @@ def _worst(board: Scoreboard) -> Cell | None:
 
 
 def _table(board: Scoreboard) -> str:
-    heads = [
-        "game",
-        *board.agents,
-        *(f"normalised: {player}" for player in board.players),
-        *("" for _ in board.players),
-    ]
+    heads = ["game", *board.agents, *(f"{player}, normalised" for player in board.players)]
     rows = "".join(_row(board, game) for game in board.games)
     return f"<table><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr>{rows}</table>"
 
@@ -87,9 +82,8 @@ def _row(board: Scoreboard, game: str) -> str:
     scores = "".join(_score(board.cell(game, agent), agent in board.players) for agent in board.agents)
     players = [board.cell(game, player) for player in board.players]
     scaled = [cell.normalised if cell else None for cell in players]
-    numbers = "".join(f"<td class=main>{_with_interval(value)}</td>" if value else "<td>-</td>" for value in scaled)
-    bars = "".join(f"<td>{_bar(value)}</td>" if value else "<td></td>" for value in scaled)
-    return f"<tr><td>{escape(game)}</td>{scores}{numbers}{bars}</tr>"
+    bars = "".join(f"<td class=main>{_bar(value)}</td>" if value else "<td>-</td>" for value in scaled)
+    return f"<tr><td>{escape(game)}</td>{scores}{bars}</tr>"
 
 
 def _score(cell: Cell | None, is_main: bool) -> str:
@@ -106,10 +100,11 @@ def _with_interval(value: Interval) -> str:
 def _bar(value: Interval) -> str:
     low, mean, high = (100 * min(1.0, max(0.0, x / SCALE_END)) for x in (value.low, value.mean, value.high))
     return (
+        f'<div class="scaled"><span>{_with_interval(value)}</span>'
         '<div class="scale"><i class="track"></i>'
         f'<i class="fill" style="left:0;width:{mean:.1f}%"></i>'
         f'<i class="one" style="left:{100 / SCALE_END:.1f}%" title="demonstrator"></i>'
-        f'<i class="whisker" style="left:{low:.1f}%;width:{high - low:.1f}%"></i></div>'
+        f'<i class="whisker" style="left:{low:.1f}%;width:{high - low:.1f}%"></i></div></div>'
     )
 
 

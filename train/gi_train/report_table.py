@@ -77,23 +77,30 @@ def make_scoreboard(results: Sequence[EpisodeResult]) -> Scoreboard:
 
 def draw_table(board: Scoreboard) -> Table:
     """The scoreboard for a terminal: a row a game, a column an agent, then the normalised scores of the players."""
-    title = "Score by game, mean [95 % interval]; normalised: random = 0, demonstrator = 1"
+    title = "Mean score [95 % interval]; normalised: random = 0, demonstrator = 1"
     table = Table(title=title, title_justify="left", title_style="bold", show_footer=bool(board.mean_normalised))
-    table.add_column("game", footer="mean")
+    table.add_column("game", footer="mean", no_wrap=True)
     for agent in board.agents:
         table.add_column(agent, justify="right")
     for agent in board.players:
-        mean = board.mean_normalised.get(agent)
-        table.add_column("normalised", justify="right", style="bold green", footer=str(mean) if mean else "")
+        footer = _show(board.mean_normalised.get(agent))
+        table.add_column("normalised", justify="right", style="bold green", footer=footer)
         table.add_column("p95 ms", justify="right")
     for game in board.games:
         cells = [board.cell(game, agent) for agent in board.agents]
         players = [board.cell(game, agent) for agent in board.players]
-        shown = [str(cell.score) if cell else "-" for cell in cells]
+        shown = [_show(cell.score if cell else None) for cell in cells]
         for cell in players:
-            shown += [str(cell.normalised), f"{cell.latency.p95_ms:.1f}"] if cell and cell.normalised else ["-", "-"]
+            shown += [_show(cell.normalised), f"{cell.latency.p95_ms:.1f}"] if cell else ["-", "-"]
         table.add_row(game, *shown)
     return table
+
+
+def _show(value: Interval | None) -> str:
+    if value is None:
+        return "-"
+    digits = 0 if abs(value.mean) >= 100 else 2
+    return f"{value.mean:.{digits}f}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
 def _make_cell(results: Sequence[EpisodeResult], game: str, agent: str) -> Cell:

@@ -26,9 +26,6 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
 
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0) -> Interval:
     """Mean of `values` (N,) with its percentile bootstrap interval. Raises ConfigError when there are none."""
