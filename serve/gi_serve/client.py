@@ -13,6 +13,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, get_args
@@ -112,9 +113,15 @@ class Client:
 
     def session(self, config: SessionConfig | None = None, *, seed: int | None = None) -> "Session":
         """Open a session. Raises ServeError if there is no server, or no free slot."""
-        config = config or SessionConfig(seed=seed)
+        with ExitStack() as lifetime:  # closes the connection if the session cannot be opened
+            connection = lifetime.enter_context(self._connect())
+            session = Session(connection, config or SessionConfig(seed=seed), self._http_url)
+            session.closing = lifetime.pop_all()
+        return session
+
+    def _connect(self) -> ClientConnection:
         try:
-            connection = connect(
+            return connect(
                 self._stream_url,
                 subprotocols=[Subprotocol(BINARY)],
                 compression=None,
@@ -125,12 +132,11 @@ class Client:
                 ping_timeout=2 * HEARTBEAT_S,
             )
         except InvalidStatus as error:
-            body = error.response.body or b""
-            do = f"HTTP {error.response.status_code} {bytes(body[:200]).decode(errors='replace')}"
+            body = bytes(error.response.body or b"")[:200].decode(errors="replace")
+            do = f"HTTP {error.response.status_code} {body}"
             raise ServeError("the server refused the stream", got=self._stream_url, do=do) from error
         except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
             raise _unreachable(self._stream_url, error) from error
-        return Session(connection, config, self._http_url)
 
 
 class Session:
@@ -143,12 +149,9 @@ class Session:
         self._held, self._held_ns = NEUTRAL, time.monotonic_ns()
         self._goodbye = ""
         self._is_lost = False
-        try:
-            self._send(json.dumps(config.to_event()))
-            created = self._await_event("session.created")
-        except ServeError:
-            connection.close()
-            raise
+        self.closing = ExitStack()  # what ends with the session
+        self._send(json.dumps(config.to_event()))
+        created = self._await_event("session.created")
         self.model, self.seed = _read_model(created["model"]), int(created["session"]["seed"])
 
     # ------------------------------------------------------------------ play
@@ -183,11 +186,16 @@ class Session:
         return None if newest is None else self._hold(newest, num_dropped)
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether the newest answer is no older than `patience_s`."""
+        return not self._is_lost and time.monotonic_ns() - self._held_ns <= self.config.patience_s * 1e9
+
+    @property
     def state(self) -> InputState:
         """What to hold right now: the newest answer, or what the fail-safe contract says when it is too old."""
         if self._is_lost:
             return NEUTRAL
-        if time.monotonic_ns() - self._held_ns <= self.config.patience_s * 1e9:
+        if self.is_fresh:
             return self._held
         if self.config.fail_safe == "stop":
             raise ServeError("no action for too long", got=f"more than {self.config.patience_s} s", do="Stop the game.")
@@ -203,7 +211,7 @@ class Session:
 
     def close(self) -> None:
         """End the session. Idempotent."""
-        self._connection.close()
+        self.closing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -248,9 +256,19 @@ class Session:
         if event["type"] == "error":
             problem = event.get("error", {})
             raise ServeError(f"the server answered: {problem.get('title')}", do=str(problem.get("detail", "")))
+        self._note_goodbye(event)
+        return event
+
+    def _read_goodbye(self) -> None:
+        """Look for the server's last words among what was never read."""
+        with suppress(ConnectionClosed, ServeError, TimeoutError):
+            while True:
+                if isinstance(data := self._connection.recv(timeout=0), str):
+                    self._note_goodbye(parse_event(data))
+
+    def _note_goodbye(self, event: dict[str, Any]) -> None:
         if event["type"] in ("session.going_away", "session.closed"):
             self._goodbye = f"{event['type']} {event.get('reason', '')}".strip()
-        return event
 
     def _send(self, data: str | bytes) -> None:
         try:
@@ -259,7 +277,9 @@ class Session:
             raise self._lost(error) from error
 
     def _lost(self, error: ConnectionClosed) -> ConnectionLostError:
-        self._is_lost, self._held = True, NEUTRAL
+        if not self._is_lost:
+            self._is_lost, self._held = True, NEUTRAL
+            self._read_goodbye()
         do = "Every key is released. See why the server ended, then open a new session: the stream's memory is gone."
         return ConnectionLostError(f"lost the server {self._url}", got=self._goodbye or str(error), do=do)
 

@@ -1,31 +1,53 @@
 """`RemoteAgent`: a server as an `Agent`, so that the harness plays `http://HOST:PORT` like any player."""
 
+from collections.abc import Mapping
+
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
+from gi_model.errors import ConfigError
 from gi_model.frames import Frame
-from gi_serve.client import Client, Session
+from gi_serve.client import Client, ModelInfo, Session
+
+RATE_TOLERANCE = 0.5  # ticks a second
 
 
 class RemoteAgent:
-    """Plays through one session; `act` waits for the answer (with a running clock: call it from its own thread)."""
+    """Plays through one session; `act` waits for the answer. confidence: of the last action, by factor."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
+        self.confidence: Mapping[str, float] | None = None
 
     def reset(self, *, seed: int) -> None:
         """Start the stream anew with `seed`."""
-        self._session.reset(seed=seed)
+        self.confidence = None
+        self.session.reset(seed=seed)
 
     def act(self, frame: Frame) -> InputState:
         """The server's answer to `frame`. Raises ServeError when it is gone."""
-        return self._session.act(frame).state
+        action = self.session.act(frame)
+        self.confidence = action.confidence
+        return action.state
 
     def close(self) -> None:
         """End the session. Idempotent."""
-        self._session.close()
+        self.session.close()
 
 
 def make_remote_agent(spec: str, env: Environment) -> RemoteAgent:
-    """The agent `http://HOST:PORT`. Raises ServeError if there is no server, or no free slot."""
-    del env  # the server's model decides the size of its frames; every game takes input states
-    return RemoteAgent(Client(spec).session())
+    """The agent `http://HOST:PORT`. Raises ServeError without a server or a free slot, ConfigError on another rate."""
+    session = Client(spec).session()
+    try:
+        check_rate(session.model, env)
+    except ConfigError:
+        session.close()
+        raise
+    return RemoteAgent(session)
+
+
+def check_rate(model: ModelInfo, env: Environment) -> None:
+    """Raise ConfigError unless the game ticks as often as the games the model learned from."""
+    if abs(model.fps - env.fps) > RATE_TOLERANCE:
+        do = "Serve a model trained at this game's tick rate, or play a game that ticks at the model's."
+        got, expected = f"{env.fps:g} ticks a second", f"{model.fps:g}"
+        raise ConfigError(f"{env.name} ticks at another rate than {model.name}", got=got, expected=expected, do=do)

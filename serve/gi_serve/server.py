@@ -4,6 +4,7 @@ uvicorn on uvloop with its sans-I/O WebSocket (no compression: frames do not com
 small model's step). The socket is bound before a model is loaded, so a taken port is known at once.
 """
 
+import signal
 import socket
 from collections.abc import Callable
 
@@ -32,6 +33,11 @@ def bind(host: str, port: int) -> socket.socket:
         do = "Stop the server that has the port, or choose another with --port (0 picks a free one)."
         raise ServeError("cannot listen", got=f"{host}:{port} ({error})", expected="a free address", do=do) from error
     return bound
+
+
+def end_quietly_on_sigterm() -> None:
+    """Let a graceful end by SIGTERM exit with 0: uvicorn raises the signal again once it is done."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
 
 
 class Server(uvicorn.Server):

@@ -9,26 +9,9 @@ from numpy.typing import NDArray
 from gi_model.actions import ActionSpace, InputState
 from gi_model.frames import Frame
 from gi_model.stepper import Sampling, Steps
+from tests.serve.pictures import HEIGHT, WIDTH, see_identity
 
-HEIGHT, WIDTH = 16, 24
-FACTORS = ("buttons", "motion", "wheel", "keys")
-
-
-def paint(identity: int, tick: int = 0) -> Frame:
-    """A frame that carries `identity` (0 to 1999) and `tick` (0 to 255)."""
-    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    frame[..., 0], frame[..., 1], frame[..., 2] = identity // 256, identity % 256, tick
-    return frame
-
-
-def read_identity(state: InputState) -> int:
-    """The identity that `EchoStepper` saw; motion is exact in steps of sixteen counts."""
-    return (state.motion[0] + 16) + 33 * (state.motion[1] + 16)
-
-
-def read_age(state: InputState) -> int:
-    """How many frames the answering stream had seen before, up to 9."""
-    return state.wheel[0]
+FACTORS: tuple[str, ...] = ("buttons", "motion", "wheel", "keys")
 
 
 class EchoStepper:
@@ -59,11 +42,26 @@ class EchoStepper:
         return Steps(tokens, np.full((len(slots), len(FACTORS)), 0.5, np.float32))
 
     def _answer(self, frame: Frame, slot: int) -> NDArray[np.int64]:
-        identity = int(frame[0, 0, 0]) * 256 + int(frame[0, 0, 1])
+        identity = see_identity(frame)
         age = min(self._seen[slot], 9)
         self._seen[slot] += 1
         motion = (identity % 33 - 16, identity // 33 - 16)
         return self.action_space.encode(InputState(keys=frozenset({"KeyW"}), motion=motion, wheel=(age, 0)))
+
+
+class KeepingStepper(EchoStepper):
+    """Keeps the frames that reach the model."""
+
+    name = "keeping"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[Frame] = []
+
+    def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
+        """Keep, and echo."""
+        self.frames += list(frames)
+        return super().step(frames, slots)
 
 
 class FailingStepper(EchoStepper):
@@ -73,6 +71,6 @@ class FailingStepper(EchoStepper):
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
         """Fail, or echo."""
-        if (frames[:, 0, 0, 1] == 13).any():
+        if any(see_identity(frame) == 13 for frame in frames):
             raise RuntimeError("secret detail of the model")
         return super().step(frames, slots)

@@ -1,0 +1,87 @@
+"""`gi play`: a game that a served model plays."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gi_data.envs.protocol import Environment
+    from gi_serve.client import Session
+    from gi_serve.play import EpisodePlay
+
+
+def play_command(
+    game: Annotated[str, typer.Argument(help="Name of a game, like doom/defend_the_center.")],
+    server: Annotated[str, typer.Option(help="Address of a `gi serve`.")] = "http://127.0.0.1:8000",
+    episodes: Annotated[int, typer.Option(help="How many to play.", min=1)] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of the first; then one more each. Default: never recorded.")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime/--lockstep", help="Whether the game's clock runs on.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print episodes and summary as JSON.")] = False,
+) -> None:
+    """Play a game through a server: frames out, actions in."""
+    from gi_data.envs import EVAL_SEED_START, make_environment
+    from gi_data.envs.realtime import RealTimeEnvironment
+    from gi_serve.client import Client
+    from gi_serve.remote_agent import check_rate
+
+    first = EVAL_SEED_START if seed is None else seed
+    with Client(server).session(seed=first) as session:
+        env: Environment = make_environment(game)
+        try:
+            check_rate(session.model, env)
+            played = _play(RealTimeEnvironment(env) if realtime else env, session, range(first, first + episodes))
+        finally:
+            env.close()
+    summary = summarise(played)
+    if as_json:
+        typer.echo(json.dumps({"game": game, "episodes": [asdict(each) for each in played], "summary": summary}))
+    else:
+        _print(game, played, summary)
+
+
+def summarise(played: "Sequence[EpisodePlay]") -> dict[str, float]:
+    """Mean score, percentiles of frame-to-action in ms, and what was dropped or late."""
+    import numpy as np
+
+    latencies_ms = np.concatenate([each.latencies_ms for each in played])
+    p50, p95, p99 = np.percentile(latencies_ms, [50, 95, 99]).tolist() if len(latencies_ms) else [float("nan")] * 3
+    return {
+        "score": float(np.mean([each.score for each in played])),
+        "frame_to_action_ms_p50": p50,
+        "frame_to_action_ms_p95": p95,
+        "frame_to_action_ms_p99": p99,
+        "num_answers": len(latencies_ms),
+        "num_dropped": sum(each.num_dropped for each in played),
+        "late_substeps": sum(each.late_substeps for each in played),
+    }
+
+
+def _play(env: "Environment", session: "Session", seeds: range) -> "list[EpisodePlay]":
+    from rich.console import Console
+    from rich.progress import track
+
+    from gi_serve.play import play_episode
+
+    shown = track(seeds, description=f"playing {env.name}", console=Console(stderr=True))
+    try:
+        return [play_episode(env, session, seed=seed) for seed in shown]
+    finally:
+        env.close()  # stops the clock of a game in real time before the game itself
+
+
+def _print(game: str, played: "Sequence[EpisodePlay]", summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("seed", "score", "ticks", "seconds", "dropped", title=game)
+    for each in played:
+        table.add_row(f"{each.seed}", f"{each.score:g}", f"{each.ticks}", f"{each.seconds:.1f}", f"{each.num_dropped}")
+    console = Console()
+    console.print(table)
+    percentiles = " / ".join(f"{summary[f'frame_to_action_ms_{name}']:.1f}" for name in ("p50", "p95", "p99"))
+    console.print(f"mean score [bold]{summary['score']:g}[/]")
+    console.print(f"frame to action {percentiles} ms (p50 / p95 / p99) over {summary['num_answers']} answers")
+    console.print(f"{summary['num_dropped']} frames dropped, {summary['late_substeps']} game steps late")
