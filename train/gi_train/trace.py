@@ -33,7 +33,7 @@ class Moment:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        confidence = {name: round(float(value), 4) for name, value in self.confidence.items()}
+        confidence = {name: float(value) for name, value in self.confidence.items()}
         return {"inputs": self.inputs.to_dict(), "confidence": confidence, "score": self.score, "ms": self.latency_ms}
 
     @classmethod
