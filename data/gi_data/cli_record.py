@@ -94,6 +94,7 @@ def _record_with_progress(plan: "RecordPlan") -> "Tally":
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from gi_data.record_jobs import record
+    from gi_data.record_person import record_person
 
     columns = (
         SpinnerColumn(),
@@ -112,7 +113,7 @@ def _record_with_progress(plan: "RecordPlan") -> "Tally":
             text = f"{len(tally.finished)} episodes  {tally.ticks} frames  {rate:.0f}/s  score {score}"
             progress.update(task, completed=len(tally.finished), description=text)
 
-        return record(plan, show)
+        return record_person(plan, show) if plan.demonstrator == "human" else record(plan, show)
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from typing import Final
 
+from gi_data.envs.isolated import IsolatedEnvironment
 from gi_data.envs.protocol import Environment, InputSpace, StepResult
 from gi_model.errors import ConfigError, GameError
 
@@ -30,8 +31,13 @@ def list_games() -> list[str]:
     return games
 
 
-def make_environment(name: str) -> Environment:
-    """Make the game called `name`. Raises ConfigError on an unknown name, GameError if its engine is not installed."""
+def make_environment(name: str, *, isolated: bool = False) -> Environment:
+    """Make the game called `name`; `isolated`: in a process of its own, whose crash is a GameError.
+
+    Raises ConfigError on an unknown name, GameError if its engine is not installed.
+    """
+    if isolated:
+        return IsolatedEnvironment(name)
     family = name.partition("/")[0]
     try:
         if family in ("doom", "freedoom"):

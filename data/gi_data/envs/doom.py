@@ -141,10 +141,4 @@ class DoomEnvironment:
 
     def _info(self) -> dict[str, Any]:
         engine = self._running
-        scores = {
-            "kills": lambda: engine.variable("KILLCOUNT"),
-            "items": lambda: engine.variable("ITEMCOUNT"),
-            "tics": lambda: float(engine.tic),
-            "reward": lambda: engine.total_reward,
-        }
-        return {"score": scores[self._scenario.score](), "tic": engine.tic}
+        return {"score": engine.score(self._scenario.score), "tic": engine.tic}

@@ -1,13 +1,18 @@
 """`DoomEngine`: one ViZDoom game process: started, seeded, stepped, and ended, with every failure as a GameError.
 
-The engine is a program of its own that ViZDoom starts and talks to through shared memory: a crash of it (some generated
-maps crash it on exit) surfaces here as an exception, never as a crash of the caller. It is started through a two-line
-script, for two reasons: it writes settings and crash logs into its working folder, which must not be the player's; and
-where `setpriv` exists it dies with its caller, even with one that was killed.
+The engine is a program of its own that ViZDoom starts and talks to through shared memory. If it crashes while it plays or
+ends (some generated maps crash it on exit), that surfaces here as an exception. If it dies while it *starts*, ViZDoom 1.3
+itself crashes, and with it the calling process: so recording and evaluation keep each game in a process of its own, others
+can use `isolated`, and the usual cause, a window without a display, is checked first.
+
+It is started through a small script, for two reasons: it writes settings and crash logs into its working folder, which must
+not be the player's; and where `setpriv` exists it dies with its caller, even with one that was killed.
 """
 
+import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +21,7 @@ from typing import Any, Final
 
 import vizdoom
 
-from gi_data.envs.doom_scenarios import DoomScenario
+from gi_data.envs.doom_scenarios import DoomScenario, Score
 from gi_model.errors import GameError
 from gi_model.frames import Frame
 
@@ -28,6 +33,7 @@ cd "$(dirname "$0")" || exit 1
 if command -v setpriv >/dev/null; then exec setpriv --pdeathsig KILL "{engine}" "$@" >engine.log 2>&1; fi
 exec "{engine}" "$@" >engine.log 2>&1
 """
+_COUNTERS: Final = {"kills": "KILLCOUNT", "items": "ITEMCOUNT"}
 _FAILURES: Final = (
     vizdoom.ViZDoomErrorException,
     vizdoom.ViZDoomUnexpectedExitException,
@@ -39,7 +45,7 @@ _FAILURES: Final = (
 
 
 class DoomEngine:
-    """A running game of one scenario. `wad`: a file of generated maps. `reveal`: labels and sectors in `state`."""
+    """A running game. `wad`: generated maps. `reveal`: labels and sectors in `state`. `window`: a person plays."""
 
     def __init__(self, scenario: DoomScenario, *, wad: bytes = b"", reveal: bool = False, window: bool = False) -> None:
         self.name = scenario.name
@@ -49,8 +55,9 @@ class DoomEngine:
         try:
             with self._guard("start"):
                 self._configure(scenario, wad)
-                self._game.set_window_visible(window)
-                self._game.set_mode(vizdoom.Mode.ASYNC_SPECTATOR if window else vizdoom.Mode.PLAYER)
+                if window:
+                    check_display()
+                    self._open_window()
                 self._game.set_labels_buffer_enabled(reveal)
                 self._game.set_sectors_info_enabled(reveal)
                 self._game.init()
@@ -97,6 +104,11 @@ class DoomEngine:
             self._game.set_action(list(values))
             self._game.advance_action(1, render)
 
+    def advance_person(self) -> None:
+        """Play one tic with what the person at the window presses."""
+        with self._guard("play"):
+            self._game.advance_action(1, True)
+
     def state(self) -> Any:
         """ViZDoom's game state with screen and, if revealed, labels and sectors; None after the end."""
         with self._guard("show a frame"):
@@ -111,6 +123,17 @@ class DoomEngine:
         """A game variable by ViZDoom's name."""
         with self._guard("read a variable"):
             return float(self._game.get_game_variable(vizdoom.GameVariable.__members__[name]))
+
+    def score(self, kind: Score) -> float:
+        """What the scenario counts as its score, so far."""
+        if kind in _COUNTERS:
+            return self.variable(_COUNTERS[kind])
+        return float(self.tic) if kind == "tics" else self.total_reward
+
+    def command(self, text: str) -> None:
+        """Send a console command."""
+        with self._guard("take a command"):
+            self._game.send_game_command(text)
 
     def last_action(self) -> list[float]:
         """What the person at the window pressed in the last tic, a value a button."""
@@ -145,6 +168,15 @@ class DoomEngine:
         game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
         game.set_sound_enabled(False)
+        game.set_window_visible(False)
+        game.set_mode(vizdoom.Mode.PLAYER)
+
+    def _open_window(self) -> None:
+        """A window large enough for a person, whose keys and mouse then play instead of `values`."""
+        self._game.set_window_visible(True)
+        self._game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
+        self._game.set_mode(vizdoom.Mode.SPECTATOR)
+        self._game.add_game_args("+use_mouse 1 +freelook 1")
 
     @contextmanager
     def _guard(self, doing: str) -> Iterator[None]:
@@ -153,3 +185,15 @@ class DoomEngine:
         except _FAILURES as error:
             do = "Start the episode again; if it dies each time, the scenario or map is at fault."
             raise GameError(f"{self.name} died while asked to {doing}", got=error, do=do) from error
+
+
+def check_display() -> None:
+    """Raise GameError if there is no screen to open a window on (Linux; elsewhere there is one)."""
+    display = os.environ.get("DISPLAY", "")
+    if not sys.platform.startswith("linux") or "WAYLAND_DISPLAY" in os.environ:
+        return
+    number = display.removeprefix(":").partition(".")[0]
+    is_local = display.startswith(":")
+    if not display or (is_local and not Path(f"/tmp/.X11-unix/X{number}").exists()):
+        do = "Run it on a desktop, or under a virtual one: xvfb-run gi record ..."
+        raise GameError("no display for the game's window", got=f"DISPLAY={display!r}", do=do)

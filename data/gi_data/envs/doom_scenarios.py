@@ -23,6 +23,7 @@ DEGREES_PER_COUNT: Final = 0.25
 TIMEOUT_TICS: Final = 35 * 180  # of a Freedoom level: three minutes
 
 # Engine button -> semantic action and control. Buttons that are missing here are not offered to the player.
+# ViZDoom's "look" counts upwards, the mouse downwards.
 DIGITAL: Final[dict[str, tuple[str, str]]] = {
     "MOVE_FORWARD": ("move_forward", "KeyW"),
     "MOVE_BACKWARD": ("move_backward", "KeyS"),
@@ -39,7 +40,7 @@ DIGITAL: Final[dict[str, tuple[str, str]]] = {
 }
 ANALOGUE: Final[dict[str, tuple[str, AxisBinding]]] = {
     "TURN_LEFT_RIGHT_DELTA": ("turn", AxisBinding("motion.x", DEGREES_PER_COUNT)),
-    "LOOK_UP_DOWN_DELTA": ("look", AxisBinding("motion.y", DEGREES_PER_COUNT)),
+    "LOOK_UP_DOWN_DELTA": ("look", AxisBinding("motion.y", -DEGREES_PER_COUNT)),
 }
 _TURNING: Final = {"TURN_LEFT", "TURN_RIGHT"}
 _UNPLAYABLE: Final = {"cig", "multi", "multi_duel", "doom", "doom2", "freedoom1", "freedoom2", "oblige", "learning"}
