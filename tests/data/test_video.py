@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gi_data.video import VideoWriter, count_frames, decode, salvage
+from gi_model.errors import ClipError
+from gi_model.frames import resize
+
+HEIGHT, WIDTH = 48, 64
+
+
+def moving_scene(num_frames: int) -> NDArray[np.uint8]:
+    """uint8 (T, H, W, 3): a smooth gradient that drifts, with a bright box that moves the other way."""
+    y, x, t = np.mgrid[0:HEIGHT, 0:WIDTH, 0:num_frames]
+    waves = [np.sin((x + t) / 9) * 60, np.sin((y - t) / 7) * 60, np.cos((x + y) / 11) * 60]
+    frames = np.stack([128 + wave for wave in waves], axis=-1).transpose(2, 0, 1, 3).astype(np.uint8)
+    for tick in range(num_frames):
+        frames[tick, 10:26, WIDTH - 20 - 2 * (tick % 20) : WIDTH - 4 - 2 * (tick % 20)] = (250, 40, 40)
+    return frames
+
+
+def encode(path: Path, frames: NDArray[np.uint8]) -> bytes:
+    writer = VideoWriter(path, fps=20.0, height=frames.shape[1], width=frames.shape[2])
+    for frame in frames:
+        writer.append(frame)
+    writer.close()
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scene() -> NDArray[np.uint8]:
+    return moving_scene(95)
+
+
+@pytest.fixture(scope="module")
+def video(scene: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return encode(tmp_path_factory.mktemp("video") / "scene.mp4", scene)
+
+
+def test_frames_come_back_within_the_tolerance_of_h264(scene: NDArray[np.uint8], video: bytes) -> None:
+    frames = decode(video, "scene", num_frames=95, height=HEIGHT, width=WIDTH)
+    error = np.square(frames.astype(float) - scene).mean(axis=(1, 2, 3))
+    assert 10 * np.log10(255**2 / error).min() > 30  # dB, every single frame
+
+
+@pytest.mark.parametrize(
+    "rgb", [(0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 30, 30), (30, 200, 30), (30, 30, 200)]
+)
+def test_colours_do_not_shift(tmp_path: Path, rgb: tuple[int, int, int]) -> None:
+    flat = np.broadcast_to(np.array(rgb, dtype=np.uint8), (40, HEIGHT, WIDTH, 3))
+    frames = decode(encode(tmp_path / "flat.mp4", flat), "flat", num_frames=40, height=HEIGHT, width=WIDTH)
+    assert np.abs(frames.astype(int) - rgb).max() <= 4
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (17, 29), (48, 64)])
+def test_decoding_at_model_size_is_the_one_resize(video: bytes, height: int, width: int) -> None:
+    full = decode(video, "scene", num_frames=95, height=HEIGHT, width=WIDTH)
+    small = decode(video, "scene", num_frames=95, height=height, width=width)
+    np.testing.assert_array_equal(small, resize(full, height, width))
+
+
+def test_leading_frames_are_those_of_the_whole(video: bytes) -> None:
+    whole = decode(video, "scene", num_frames=95, height=24, width=32)
+    np.testing.assert_array_equal(decode(video, "scene", num_frames=41, height=24, width=32), whole[:41])
+
+
+def test_frames_are_counted_without_decoding(video: bytes) -> None:
+    assert count_frames(video, "scene") == 95
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.95])
+def test_a_truncated_video_is_an_error_that_names_the_clip(video: bytes, share: float) -> None:
+    with pytest.raises(ClipError, match="scene") as caught:
+        decode(video[: int(share * len(video))], "scene", num_frames=95, height=24, width=32)
+    assert caught.value.got
+    assert caught.value.expected
+    assert "--skip-damaged" in caught.value.do
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video", bytes(5000)])
+def test_what_is_no_video_is_an_error(content: bytes) -> None:
+    with pytest.raises(ClipError, match="junk"):
+        decode(content, "junk", num_frames=1, height=24, width=32)
+    with pytest.raises(ClipError, match="junk"):
+        count_frames(content, "junk")
+
+
+@pytest.mark.parametrize("share", [0.35, 0.7, 1.0])
+def test_salvaging_keeps_leading_frames_bit_for_bit(tmp_path: Path, video: bytes, share: float) -> None:
+    whole = decode(video, "scene", num_frames=95, height=HEIGHT, width=WIDTH)
+    (tmp_path / "cut.mp4").write_bytes(video[: int(share * len(video))])
+    kept = salvage(tmp_path / "cut.mp4", tmp_path / "kept.mp4", max_frames=80)
+    assert 9 <= kept <= 80
+    assert kept == 80 or share < 1
+    salvaged = (tmp_path / "kept.mp4").read_bytes()
+    assert count_frames(salvaged, "kept") == kept
+    np.testing.assert_array_equal(decode(salvaged, "kept", num_frames=kept, height=HEIGHT, width=WIDTH), whole[:kept])
+
+
+def test_nothing_to_salvage_is_zero_frames(tmp_path: Path) -> None:
+    (tmp_path / "junk.mp4").write_bytes(b"junk")
+    assert salvage(tmp_path / "junk.mp4", tmp_path / "kept.mp4", max_frames=9) == 0
+    assert not (tmp_path / "kept.mp4").exists()
