@@ -73,7 +73,7 @@ def _add_state_routes(router: APIRouter, service: Service) -> None:
         """Every model of this server."""
         return [view_model(engine) for engine in service.engines.values()]
 
-    @router.get("/v1/models/{model}", tags=["models"], responses=problems(404))
+    @router.get("/v1/models/{model}", tags=["models"], responses=problems(404, 422))
     async def get_model(model: str) -> ModelView:
         """One model: what it sees, what it answers, how many it can serve."""
         return view_model(service.find_engine(model))
@@ -94,7 +94,7 @@ def _add_session_routes(router: APIRouter, service: Service) -> None:
         response.headers["Location"] = f"/v1/sessions/{session.id}"
         return view_session(session, engine.stepper.name)
 
-    @router.get("/v1/sessions/{session_id}", tags=["sessions"], responses=problems(404))
+    @router.get("/v1/sessions/{session_id}", tags=["sessions"], responses=problems(404, 422))
     async def get_session(session_id: str) -> SessionView:
         """A session's settings and counters."""
         engine, session = service.find_session(session_id)
@@ -114,7 +114,7 @@ def _add_session_routes(router: APIRouter, service: Service) -> None:
         engine.reset_session(session, (body or SessionSettings()).change(session.options))
         return view_session(session, engine.stepper.name)
 
-    @router.delete("/v1/sessions/{session_id}", status_code=204, tags=["sessions"], responses=problems(404))
+    @router.delete("/v1/sessions/{session_id}", status_code=204, tags=["sessions"], responses=problems(404, 422))
     async def close_session(session_id: str) -> None:
         """End a session."""
         engine, session = service.find_session(session_id)

@@ -1,9 +1,12 @@
 """A real server on a loopback socket, in a thread of the test's process."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gi_model.stepper import Stepper
 from gi_serve.client import Client, Session, SessionConfig
@@ -56,6 +59,20 @@ def serving(*steppers: Stepper, heartbeat_s: float = 5.0, idle_timeout_s: float 
         yield running
     finally:
         running.stop()
+
+
+@contextmanager
+def serving_elsewhere() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """An echo server in a process of its own, and its address."""
+    command = [sys.executable, "-m", "tests.serve.echo_server"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    try:
+        yield process, f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
