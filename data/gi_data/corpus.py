@@ -99,7 +99,8 @@ class Corpus:
         rows = [
             row for row in map(self.row, self._in_shard(shard)) if row.metadata_offset + row.metadata_size > num_bytes
         ]
-        what = f"shard {shard} is cut: {len(rows)} clips are lost, the first is {rows[0].key if rows else 'none'}"
+        loss = f": {len(rows)} clips are lost, the first is {rows[0].key}" if rows else " after its last clip"
+        what = f"shard {shard} is cut{loss}"
         expected = f"{self.manifest.shards[shard].num_bytes} bytes"
         do = f"Fetch it again, or delete {shard} and its .index.parquet and run gi shard again."
         return ClipError(what, got=f"{num_bytes} bytes", expected=expected, do=do)
