@@ -36,6 +36,8 @@ class ReaderConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise ConfigError(f"reader's {name} out of range", got=getattr(self, name), expected="1 or more")
+        if self.seed < 0:
+            raise ConfigError("seed out of range", got=self.seed, expected="0 or more")
         if not 0 <= self.rank < self.world_size:
             raise ConfigError("no such rank", got=self.rank, expected=f"0 to {self.world_size - 1}")
         if self.batch_size % self.world_size:
