@@ -6,6 +6,7 @@ same losses. Never hands the reader to accelerate: it would decode on rank 0 and
 share instead.
 """
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -69,15 +70,11 @@ class Stop:
 
 
 def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainConfig) -> PretrainResult:
-    """Train a policy on the corpus in `data`, keeping everything in `out`. Resumes. Raises TrainingError, CorpusError."""
+    """Train a policy on the corpus in `data`, keeping all in `out`; resumes. Raises TrainingError, CorpusError."""
     # ================================================================ set-up
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=config.precision,
-        kwargs_handlers=[] if torch.cuda.is_available() else [InitProcessGroupKwargs(backend="gloo")],
-    )
+    accelerator = build_accelerator(config)
     paths = RunPaths(out)
     policy = Policy(policy_config)
     optimizer = build_optimizer(policy, config)
@@ -138,6 +135,14 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
         save_policy(policy, paths.checkpoint, facts=facts)
     accelerator.end_training()
     return PretrainResult(paths.checkpoint, step, values, stop.asked)
+
+
+def build_accelerator(config: TrainConfig) -> Accelerator:
+    """Device, precision, and process group. On CPUs gloo must be named, or all ranks are 0."""
+    on_cpu = not torch.cuda.is_available()
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    handlers = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and launched else []
+    return Accelerator(cpu=on_cpu, mixed_precision=config.precision, kwargs_handlers=handlers)
 
 
 def build_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
