@@ -1,4 +1,4 @@
-"""Demonstrators: they play well, as a person could, from what is on the screen, and perturbing them keeps their intent."""
+"""Demonstrators: they play well, as a person could, from what is on the screen; perturbing them keeps their intent."""
 
 import random
 from statistics import mean

@@ -1,4 +1,4 @@
-"""Games behind the protocol: the same seed and inputs give the same frames, whoever watches and however it is driven."""
+"""Games behind the protocol: the same seed and inputs give the same frames, however the game is driven."""
 
 import subprocess
 import sys
@@ -127,7 +127,8 @@ def test_an_isolated_game_whose_process_dies_is_a_game_error_not_the_end_of_the_
 
 
 def test_importing_the_games_imports_no_engine() -> None:
-    code = "import sys, gi_data.envs, gi_data.agents; print([m for m in ('vizdoom', 'ale_py', 'torch', 'av') if m in sys.modules])"
+    engines = ("vizdoom", "ale_py", "torch", "av")
+    code = f"import sys, gi_data.envs, gi_data.agents; print([name for name in {engines} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stdout.strip() == "[]"
 

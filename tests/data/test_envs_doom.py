@@ -1,4 +1,4 @@
-"""Doom: turning is exact, privileged sight is honest and costs no pixel, a dead engine is an error and then a new one."""
+"""Doom: turning is exact, privileged sight costs no pixel, a dead engine is an error and then a new one."""
 
 import os
 import signal

@@ -1,12 +1,12 @@
 """`DoomEngine`: one ViZDoom game process: started, seeded, stepped, and ended, with every failure as a GameError.
 
-The engine is a program of its own that ViZDoom starts and talks to through shared memory. If it crashes while it plays or
-ends (some generated maps crash it on exit), that surfaces here as an exception. If it dies while it *starts*, ViZDoom 1.3
-itself crashes, and with it the calling process: so recording and evaluation keep each game in a process of its own, others
-can use `isolated`, and the usual cause, a window without a display, is checked first.
+The engine is a program of its own that ViZDoom starts and talks to through shared memory. If it crashes while it plays
+or ends (some generated maps crash it on exit), that surfaces here as an exception. If it dies while it *starts*,
+ViZDoom 1.3 itself crashes, and with it the calling process: so recording and evaluation keep each game in a process of
+its own, others can use `isolated`, and the usual cause, a window without a display, is checked first.
 
-It is started through a small script, for two reasons: it writes settings and crash logs into its working folder, which must
-not be the player's; and where `setpriv` exists it dies with its caller, even with one that was killed.
+It is started through a small script, for two reasons: it writes settings and crash logs into its working folder, which
+must not be the player's; and where `setpriv` exists it dies with its caller, even with one that was killed.
 """
 
 import os

@@ -1,8 +1,8 @@
 """`IsolatedEnvironment`: any game in a process of its own, so that its crash is a GameError and not the caller's end.
 
-For programs that must outlive a game: native engines can take down the process they are called from. Costs the copy of a
-frame through a pipe (0.1 ms at 160x120). Recording and evaluation do without: there, player and game share a process that
-may die.
+For programs that must outlive a game: native engines can take down the process they are called from. Costs the copy of
+a frame through a pipe (0.1 ms at 160x120). Recording and evaluation do without: there, player and game share a process
+that may die.
 """
 
 import multiprocessing
