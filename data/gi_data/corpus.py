@@ -53,9 +53,13 @@ class Corpus:
             "".join(self._table["video_sha256"].to_pylist() + self._table["inputs_sha256"].to_pylist()).encode()
         )
 
+    @cached_property
+    def _splits(self) -> NDArray[np.str_]:
+        return np.array(self._table["split"].to_pylist())
+
     def select(self, split: str) -> NDArray[np.int64]:
         """Ids of the clips of one split, ascending."""
-        return np.flatnonzero(np.array(self._table["split"].to_pylist()) == split).astype(np.int64)
+        return np.flatnonzero(self._splits == split).astype(np.int64)
 
     def row(self, clip_id: int) -> IndexRow:
         """The index row of a clip."""

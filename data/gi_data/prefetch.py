@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-_POLL_S = 0.1  # how soon the thread notices that nobody wants more
+_POLL_S = 0.1  # how soon either side notices that it was closed
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,17 @@ class Prefetch(Generic[Item]):
         return self
 
     def __next__(self) -> Item:
-        if self._stop.is_set():
-            raise StopIteration
-        item = self._queue.get()
-        if isinstance(item, _End):
+        while not self._stop.is_set():
+            try:
+                item = self._queue.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if not isinstance(item, _End):
+                return item
             self.close()
             if item.error is not None:
                 raise item.error
-            raise StopIteration
-        return item
+        raise StopIteration
 
     def close(self) -> None:
         """Stop the thread and wait for it. Idempotent."""

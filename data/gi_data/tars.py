@@ -6,6 +6,7 @@ a clip, and what follows it, without a word.
 """
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class TarWriter:
         """End the tar and give it its name. Raises CorpusError if the disk refuses."""
         try:
             self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.replace(self._path)
         except OSError as error:
