@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from gi_data.corpus_statistics import Statistics
+    from gi_data.recovery import Recovery
 
 EXIT_DAMAGED = 1
 SHOWN_CONTROLS = 8
@@ -44,14 +45,13 @@ def shard_command(
     Example: gi shard runs/recordings runs/corpus
     """
     from gi_data.planning import plan
-    from gi_data.recovery import recover as recover_directory
     from gi_data.shards import ShardConfig, build
 
     if len(paths) < 2:
         raise typer.BadParameter("name at least one folder of recordings, then the folder of the corpus")
     *sources, destination = paths
     config = ShardConfig(shard_mb=shard_mb, skip_damaged=skip_damaged)
-    recoveries = [recover_directory(source) for source in sources] if recover else []
+    recoveries = [_recover(source) for source in sources] if recover else []
     work = plan(sources, destination, val_fraction=val_fraction)
     with _progress(as_json) as progress:
         task = progress.add_task("sharding", total=work.num_new)
@@ -111,6 +111,14 @@ def verify_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
     _print_facts(dataclasses.asdict(result), as_json)
     if result.problems:
         raise typer.Exit(EXIT_DAMAGED)
+
+
+def _recover(directory: Path) -> "Recovery":
+    from gi_data.recovery import locked, recover, scan
+
+    scan(directory)  # says that there is no such directory, before the lock would make one
+    with locked(directory):
+        return recover(directory)
 
 
 def _progress(as_json: bool) -> "Progress":

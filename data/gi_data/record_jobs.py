@@ -6,12 +6,9 @@ such loss ends the run, since then the game is at fault. Rejected: a process poo
 process (start-up).
 """
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Final
 
 from gi_data.envs import make_environment
@@ -20,10 +17,10 @@ from gi_data.record import Recorded, RecordPlan, check_seed
 from gi_data.record_worker import Worker
 from gi_data.recording import is_finished
 from gi_data.recovery import Recovery, recover
-from gi_model.errors import CorpusError, GameError, GiError
+from gi_data.recovery import locked as locked  # the same name here: whoever records holds it
+from gi_model.errors import GameError, GiError
 
 MAX_LOSSES: Final = 3
-LOCK: Final = ".recording.lock"
 
 
 @dataclass
@@ -65,19 +62,6 @@ def record(plan: RecordPlan, on_change: Callable[[Tally], None] = lambda _: None
                 worker.stop()
         on_change(tally)
     return tally
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold `directory` against other recorders: recovery must not touch what is being written."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            do = "Wait for it, or record into another folder."
-            raise CorpusError(f"another gi record writes into {directory}", do=do) from error
-        yield
 
 
 class Seeds:

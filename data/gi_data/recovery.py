@@ -2,13 +2,18 @@
 
 A part is unfinished when its draft is there and its metadata is not. Recovery keeps the leading ticks that have both a
 frame that decodes and a complete line, copies them without encoding again, and ends the recording there; a part without
-such a tick is lost, and reported. Run it only while nothing records into the directory.
+such a tick is lost, and reported. Nothing may record into the directory meanwhile: whoever records or recovers holds
+its lock.
 """
 
 import dataclasses
+import fcntl
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
@@ -16,6 +21,8 @@ from gi_data.parts import PartPaths, end_recording, finish_part
 from gi_data.storage import write_atomic
 from gi_data.video import salvage
 from gi_model.errors import CorpusError
+
+LOCK: Final = ".recording.lock"
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,19 @@ class Recovery:
 
     num_ticks: dict[str, int]
     lost: tuple[str, ...]
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold `directory` against recorders: recovery must not touch what is being written. Raises CorpusError if held."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            do = "Wait for it, or use another folder."
+            raise CorpusError(f"another gi record writes into {directory}", do=do) from error
+        yield
 
 
 def scan(directory: Path) -> Scan:
