@@ -42,10 +42,9 @@ class RecordPlan:
             raise ConfigError("unknown demonstrator", got=self.demonstrator, expected=" | ".join(DEMONSTRATORS))
         if (self.episodes is None) == (self.hours is None):
             raise ConfigError("how much to record?", expected="one of episodes and hours", do="Add --episodes 12.")
-        if min(self.jobs, self.episodes or 1) < 1 or not (self.hours or 1.0) > 0:
-            raise ConfigError(
-                "nothing to record", got=f"{self.jobs} jobs, {self.episodes or self.hours}", expected="> 0"
-            )
+        for name, amount in {"jobs": self.jobs, "episodes": self.episodes, "hours": self.hours}.items():
+            if amount is not None and not amount > 0:
+                raise ConfigError("nothing to record", got=f"{name} {amount}", expected="more than 0")
         check_seed(self.seed)
         check_seed(self.seed + (self.episodes or 1) - 1)
 
