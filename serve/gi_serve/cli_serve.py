@@ -1,6 +1,9 @@
 """`gi serve`: a checkpoint as an API, until Ctrl-C or SIGTERM."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,13 +44,12 @@ def serve_command(
         facts |= {"device": device, "threads": threads, "fps": stepper.fps, "max_sessions": max_sessions}
         server = Server(Service([stepper], idle_timeout_s=idle_timeout))
         end_quietly_on_sigterm()
-        server.serve_on(bound, on_ready=lambda: _announce(facts, as_json=as_json))
+        with _short_pauses():
+            server.serve_on(bound, on_ready=lambda: _announce(facts, as_json=as_json))
 
 
 def _load(checkpoint: Path, device: str, *, threads: int, num_slots: int) -> "tuple[Stepper, str]":
     """The model, warm: the first player must not wait for the first step's allocations."""
-    import gc
-
     import numpy as np
     import torch
 
@@ -61,9 +63,18 @@ def _load(checkpoint: Path, device: str, *, threads: int, num_slots: int) -> "tu
     stepper.open(0, Sampling())
     for _ in range(3):
         stepper.step(np.zeros((1, stepper.height, stepper.width, 3), np.uint8), [0])
-    gc.collect()
-    gc.freeze()  # torch's millions of objects never need to be walked again: no pause of the collector is long
     return stepper, device
+
+
+@contextmanager
+def _short_pauses() -> Iterator[None]:
+    """Keep torch's many objects out of every garbage collection, so that none of its pauses makes an action late."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # or extension modules report them as leaked at exit
 
 
 def _announce(facts: dict[str, object], *, as_json: bool) -> None:

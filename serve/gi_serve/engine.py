@@ -71,7 +71,7 @@ class Engine:
         self._is_scheduled = False
         self._batches: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run_steps, name=f"step-{stepper.name}", daemon=True)
-        metrics.slots.set(stepper.num_slots)
+        metrics.slots = stepper.num_slots
 
     # ------------------------------------------------------------------ life
 
@@ -108,7 +108,7 @@ class Engine:
             raise Problem(CAPACITY_FULL, detail, retry_after_s=self._retry_after_s())
         session = Session(self._free_slots.pop(), options, sink)
         self.sessions[session.id] = session
-        self.metrics.sessions.set(len(self.sessions))
+        self.metrics.sessions = len(self.sessions)
         return session
 
     def reset_session(self, session: Session, options: SessionOptions) -> None:
@@ -128,7 +128,7 @@ class Engine:
         session.pending = None
         del self.sessions[session.id]
         self._free_slots.append(session.slot)
-        self.metrics.sessions.set(len(self.sessions))
+        self.metrics.sessions = len(self.sessions)
         session.sink.closed(session, reason)
 
     def evict_idle(self) -> None:
@@ -147,12 +147,12 @@ class Engine:
     def receive(self, session: Session, message: FrameMessage) -> None:
         """Count a frame on arrival. Raises Problem if its seq does not rise."""
         if message.seq <= session.last_seq:
-            self.metrics.bad.inc()
+            self.metrics.bad_frames += 1
             raise Problem(MESSAGE_INVALID, f"seq {message.seq} after {session.last_seq}: seq must rise in a stream.")
         session.last_seq = message.seq
         session.num_frames += 1
         session.active_ns = time.monotonic_ns()
-        self.metrics.frames.inc()
+        self.metrics.frames += 1
 
     def submit(self, session: Session, pixels: Frame, message: FrameMessage, received_ns: int) -> None:
         """Let `pixels`, of the model's size, wait for the next step; a frame that already waits is dropped."""
@@ -174,7 +174,7 @@ class Engine:
 
     def drop(self, session: Session, seq: int) -> None:
         """Count a frame of `session` that a newer one replaced."""
-        self.metrics.drops.inc()
+        self.metrics.dropped_frames += 1
         session.drop(seq)
 
     def abandon(self, session: Session, seq: int) -> None:
@@ -231,7 +231,7 @@ class Engine:
 
     def _finish_step(self, outcome: Outcome) -> None:
         self._is_stepping = False
-        self.metrics.batch.observe(len(outcome.entries))
+        self.metrics.batch_size.observe(len(outcome.entries))
         self.metrics.step.observe((outcome.done_ns - outcome.started_ns) / 1e9)
         if outcome.steps is None:
             self._fail(outcome)
@@ -245,7 +245,7 @@ class Engine:
                     self._answer(entry, outcome.steps, row)
 
     def _fail(self, outcome: Outcome) -> None:
-        self.metrics.failures.inc()
+        self.metrics.step_failures += 1
         for entry in outcome.entries:
             if not entry.is_wanted:
                 self.abandon(entry.session, entry.frame.seq)
@@ -265,8 +265,8 @@ class Engine:
         is_late = now_ns > frame.deadline_ns
         session.num_answers += 1
         session.num_late += is_late
-        self.metrics.answers.inc()
-        self.metrics.late.inc(is_late)
+        self.metrics.answers += 1
+        self.metrics.deadline_misses += is_late
         self.metrics.total.observe((now_ns - frame.received_ns) / 1e9)
         message = ActionMessage(
             seq=frame.seq,

@@ -76,7 +76,7 @@ class Intake:
             return
         outcome = done.result()
         if isinstance(outcome, Problem):
-            self.engine.metrics.bad.inc()
+            self.engine.metrics.bad_frames += 1
             session.sink.failed(session, arrival.message.seq, outcome)
             return
         frame, seconds = outcome

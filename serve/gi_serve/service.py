@@ -14,7 +14,7 @@ from gi_model.errors import ConfigError
 from gi_model.stepper import Stepper
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
-from gi_serve.metrics import Metrics
+from gi_serve.metrics import MetricsCollector, ModelMetrics
 from gi_serve.outbox import CLOSE_GOING_AWAY, Outbox
 from gi_serve.problems import MODEL_UNKNOWN, REQUEST_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.sessions import Session
@@ -29,13 +29,12 @@ class Service:
     def __init__(self, steppers: Sequence[Stepper], *, idle_timeout_s: float = 60.0, decode_threads: int = 2) -> None:
         if len({stepper.name for stepper in steppers}) != len(steppers) or not steppers:
             raise ConfigError("models need names of their own", got=[stepper.name for stepper in steppers])
-        self.metrics = Metrics()
         self.outboxes: set[Outbox] = set()  # of every open connection
         self.pool = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self.engines = {
-            stepper.name: Engine(stepper, self.metrics.of(stepper.name), idle_timeout_s=idle_timeout_s)
-            for stepper in steppers
+            stepper.name: Engine(stepper, ModelMetrics(), idle_timeout_s=idle_timeout_s) for stepper in steppers
         }
+        self.metrics = MetricsCollector({name: engine.metrics for name, engine in self.engines.items()})
         self.intakes = {name: Intake(engine, self.pool) for name, engine in self.engines.items()}
 
     async def start(self) -> None:
