@@ -54,6 +54,8 @@ def record_command(
         jobs=jobs or os.cpu_count() or 1,
         perturb=demonstrator == "scripted" if perturb is None else perturb,
     )
+    if demonstrator == "human":
+        _print_controls(game)
     began = time.perf_counter()
     tally = _record_with_progress(plan)
     summary = summarise(plan, tally, seconds=time.perf_counter() - began)
@@ -63,6 +65,18 @@ def record_command(
         _print_summary(summary)
     if tally.lost:
         raise typer.Exit(1)
+
+
+def _print_controls(game: str) -> None:
+    """Tell the person what to press; on stderr, for stdout may be read by a script."""
+    from rich.console import Console
+
+    from gi_data.envs import make_environment
+
+    bindings = make_environment(game).bindings
+    moves = {action: f"mouse {axis.axis}" for action, axis in bindings.analogue.items()}
+    text = ", ".join(f"{control} {action}" for action, control in {**bindings.digital, **moves}.items())
+    Console(stderr=True).print(f"Play in the game's window: {text}. Ctrl-C here ends the recording.", highlight=False)
 
 
 def games_command() -> None:
