@@ -38,12 +38,16 @@ def resize(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 def _shrink_whole(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Whole-number factors: the mean of each block."""
     rows, columns = frames.shape[-3] // height, frames.shape[-2] // width
-    total = np.zeros((*frames.shape[:-3], height, width, 3), dtype=np.uint16 if rows * columns <= 256 else np.uint32)
-    for row in range(rows):
-        for column in range(columns):
-            total += frames[..., row::rows, column::columns, :]
-    means: NDArray[np.uint8] = ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
-    return means
+    down = frames[..., ::rows, :, :].astype(np.uint16 if rows * columns <= 256 else np.uint32)
+    for row in range(1, rows):
+        np.add(down, frames[..., row::rows, :, :], out=down)
+    # Colours apart while adding columns: numpy is three times slower along an innermost axis of three.
+    planes = np.ascontiguousarray(np.moveaxis(down, -1, -3))
+    total = planes[..., ::columns].copy()
+    for column in range(1, columns):
+        np.add(total, planes[..., column::columns], out=total)
+    mean = ((total + rows * columns // 2) // (rows * columns)).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(mean, -3, -1))
 
 
 def _resize_any(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

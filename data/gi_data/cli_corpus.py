@@ -153,20 +153,25 @@ def _print_statistics(games: "list[Statistics]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("game", "clips", "hours (val)", "idle", "presses/s", "motion p50/90/99", "held", box=SIMPLE)
+    headings = ("game", "clips", "hours", "val", "idle", "presses/s", "motion 50/90/99 %")
+    table = Table(*headings, box=SIMPLE, padding=(0, 1, 0, 0))
     for game in games:
-        controls = list(game.held_ratio.items())[:SHOWN_CONTROLS]
         table.add_row(
             game.game,
             str(game.num_clips),
-            f"{game.hours:.2f} ({game.val_hours:.2f})",
+            f"{game.hours:.2f}",
+            f"{game.val_hours:.2f}",
             f"{game.null_ratio:.0%}",
             f"{game.presses_per_second:.1f}",
             "/".join(map(str, game.motion_percentiles.values())),
-            ", ".join(f"{control} {share:.0%}" for control, share in controls),
         )
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
+    for game in games[:-1]:
+        controls = list(game.held_ratio.items())[:SHOWN_CONTROLS]
+        console.print(
+            f"{game.game} holds", ", ".join(f"{control} {share:.0%}" for control, share in controls) or "nothing"
+        )
     everything = games[-1]
     licenses = ", ".join(f"{name or 'none'} {hours:.2f} h" for name, hours in everything.licenses.items())
-    console.print(f"labelled {everything.known_ratio:.1%} of ticks; licences: {licenses}", highlight=False)
+    console.print(f"labelled {everything.known_ratio:.1%} of ticks; licences: {licenses}")

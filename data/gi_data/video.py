@@ -35,7 +35,7 @@ _FRAGMENTED = {
 _BT709 = 1  # the same number in H.264's tables of matrix, primaries, and transfer
 _LIMITED = 1
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"  # quoted: generic for the type checker only
-_CHUNK = 64  # frames resized at a time: large enough for numpy, small enough for the CPU's cache
+_CHUNK = 8  # frames resized at a time: large enough for numpy, small enough for the CPU's cache
 
 
 class VideoWriter:
