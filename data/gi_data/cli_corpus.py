@@ -151,10 +151,10 @@ def _print_facts(facts: dict[str, object], as_json: bool) -> None:
 def _print_statistics(games: "list[Statistics]") -> None:
     from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    headings = ("game", "clips", "hours", "val", "idle", "presses/s", "motion 50/90/99 %")
-    table = Table(*headings, box=SIMPLE, padding=(0, 1, 0, 0))
+    headings = ("clips", "hours", "val", "idle", "presses/s", "motion 50/90/99 %")
+    table = Table(Column("game", overflow="fold"), *headings, box=SIMPLE, padding=(0, 1, 0, 0))
     for game in games:
         table.add_row(
             game.game,
