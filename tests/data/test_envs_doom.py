@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,26 @@ def test_the_engine_leaves_nothing_behind(
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_what_a_killed_player_left_is_swept_by_the_next_game(center: DoomEnvironment) -> None:
+    code = """if True:
+        import os
+        from gi_data.envs.doom import DoomEnvironment
+        env = DoomEnvironment("doom/basic")
+        env.reset()
+        folder = env._running._folder
+        print(folder, (folder / "instance").read_text(), flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    folder, instance = killed.stdout.split()
+    shared = list(Path("/dev/shm").glob(f"*{instance}"))
+    assert Path(folder).exists()
+    assert shared
+    center.reset(seed=1)
+    assert not Path(folder).exists()
+    assert not any(path.exists() for path in shared)
 
 
 def test_a_window_without_a_display_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ cd "$(dirname "$0")" || exit 1
 if command -v setpriv >/dev/null; then exec setpriv --pdeathsig KILL "{engine}" "$@" >engine.log 2>&1; fi
 exec "{engine}" "$@" >engine.log 2>&1
 """
+_FOLDER: Final = "gi-doom-"  # then the process id of its owner
 _COUNTERS: Final = {"kills": "KILLCOUNT", "items": "ITEMCOUNT"}
 _FAILURES: Final = (
     vizdoom.ViZDoomErrorException,
@@ -50,7 +51,8 @@ class DoomEngine:
     def __init__(self, scenario: DoomScenario, *, wad: bytes = b"", reveal: bool = False, window: bool = False) -> None:
         self.name = scenario.name
         self._first_tic = 0
-        self._folder = Path(tempfile.mkdtemp(prefix="gi-doom-"))
+        sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self._game = vizdoom.DoomGame()
         try:
             with self._guard("start"):
@@ -61,6 +63,7 @@ class DoomEngine:
                 self._game.set_labels_buffer_enabled(reveal)
                 self._game.set_sectors_info_enabled(reveal)
                 self._game.init()
+                (self._folder / "instance").write_text(self._game.get_instance_id())
         except BaseException:
             self.close()
             raise
@@ -197,3 +200,25 @@ def check_display() -> None:
     if not display or (is_local and not Path(f"/tmp/.X11-unix/X{number}").exists()):
         do = "Run it on a desktop, or under a virtual one: xvfb-run gi record ..."
         raise GameError("no display for the game's window", got=f"DISPLAY={display!r}", do=do)
+
+
+def sweep() -> None:
+    """Remove what engines of killed processes left: their folders, and the memory they shared."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            instance = folder / "instance"
+            if instance.exists():
+                for memory in Path("/dev/shm").glob(f"ViZDoom*{instance.read_text()}"):
+                    memory.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
