@@ -136,3 +136,35 @@ def test_players_of_a_remote_agent_need_no_torch() -> None:
         "import sys, gi_train.players, gi_serve.remote_agent; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_in_real_time_every_frame_is_answered_or_dropped() -> None:
+    live = replace(STEADY, realtime=True, num_episodes=2)
+    (quick, *_), _ = play(replace(live, agents=("slow:0",)))
+    (slow, *_), _ = play(replace(live, agents=("slow:0.12",)))
+    for result in (quick, slow):
+        assert result.realtime
+        assert result.ticks == len(result.latency_ms) + result.dropped
+        assert result.seconds > 0.9 * result.ticks / 20.0  # the clock ran at the game's speed
+    assert slow.ticks == quick.ticks  # the game did not wait
+    assert slow.late == len(slow.latency_ms)
+    assert slow.dropped > slow.ticks / 2
+    assert min(slow.latency_ms) >= 120.0
+    assert quick.dropped < quick.ticks / 2
+
+
+def test_modes_do_not_share_results(tmp_path: Path) -> None:
+    file = ResultsFile(tmp_path / "results.jsonl")
+    one = replace(STEADY, num_episodes=1)
+    play(one, file)
+    play(replace(one, realtime=True), file)
+    assert [result.realtime for result in file.read()] == [False, True]
+
+
+def test_a_real_game_gives_the_same_scores_to_one_player_and_to_two() -> None:
+    real = Evaluation(agents=("random",), games=("doom/gather",), num_episodes=3, num_players=1)
+    quiet = Console(file=io.StringIO())
+    alone = evaluate(real, ResultsFile(), console=quiet)
+    together = evaluate(replace(real, num_players=2), ResultsFile(), console=quiet)
+    assert [outcome(result) for result in alone] == [outcome(result) for result in together]
+    assert all(result.ticks == 525 for result in alone)  # thirty seconds

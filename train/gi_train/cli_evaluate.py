@@ -43,6 +43,7 @@ def evaluate_command(
     traces: Annotated[
         Path | None, typer.Option(help="Folder for a trace of each game's first episode, for films.")
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no table.")] = False,
 ) -> None:
     """Play an agent in games, closed loop, on seeds that were never recorded, and print its scores.
 
@@ -66,7 +67,8 @@ def evaluate_command(
     _stop_on_sigterm()
     results = evaluate(evaluation, ResultsFile(json_))
     others = [result for path in baselines or () for result in ResultsFile(_existing(path)).read()]
-    Console().print(draw_table(make_scoreboard(others + results)))
+    if not quiet:
+        Console().print(draw_table(make_scoreboard(others + results)))
 
 
 def report_command(

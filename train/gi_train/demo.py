@@ -28,7 +28,7 @@ HOURS = 0.096  # of recorded play a game: 6,000 frames at 17.5 a second
 STEPS = 3_000
 EPISODES = 40
 MIN_EPISODES = 5
-PLAYERS = 22  # games at a time in real time: 120 episodes of half a minute to a minute in about four and a half minutes
+PLAYERS = 20  # games at a time in real time: 120 episodes of half a minute to a minute in about four minutes
 READY_WITHIN_S = 120.0
 LABEL = "policy"
 
@@ -150,12 +150,12 @@ def plan_stages(demo: Demo) -> DemoStages:
     pretrain = _stage(
         "pretrain", _gi("pretrain", "--data", paths.corpus, "--out", paths.run, *training), (paths.run,), (shard,)
     )
-    compare = ("--lockstep", "--jobs", 1, "--json", paths.baselines)
+    compare = ("--lockstep", "--jobs", 1, "--quiet", "--json", paths.baselines)
     baselines = _stage("baselines", _evaluate(demo, "idle,random,demonstrator", *compare), (paths.baselines,))
-    live = ("--realtime", "--jobs", PLAYERS, "--label", LABEL, "--traces", paths.traces)
+    live = ("--realtime", "--jobs", PLAYERS, "--quiet", "--label", LABEL, "--traces", paths.traces)
     play = _stage(
         "play",
-        _evaluate(demo, "{server}", *live, "--baselines", paths.baselines, "--json", paths.played),
+        _evaluate(demo, "{server}", *live, "--json", paths.played),
         (paths.played, paths.traces),
         (pretrain,),
     )

@@ -13,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,14 +63,23 @@ class Stamp:
     seconds: float = 0.0
 
 
-@dataclass
 class Running:
-    """A stage in the background, writing to a log."""
+    """A stage in the background, writing to a log; a thread notes when it ended."""
 
-    stage: Stage
-    process: subprocess.Popen[bytes]
-    log: Path
-    began: float = field(default_factory=time.monotonic)
+    def __init__(self, stage: Stage, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.stage, self.process, self.log = stage, process, log
+        self.seconds = 0.0
+        self._began = time.monotonic()
+        self._watch = threading.Thread(target=self._note_end, daemon=True)
+        self._watch.start()
+
+    def wait(self) -> None:
+        """Return when it has ended; `seconds` is what it took."""
+        self._watch.join()
+
+    def _note_end(self) -> None:
+        self.process.wait()
+        self.seconds = time.monotonic() - self._began
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,14 @@ class Stages:
         """Wait for a background stage. Raises StageError with the end of its log."""
         if running is None:
             return
+        running.wait()
         try:
             self._check(running.stage, running.stage.commands[0], running.process, {})
         except StageError:
             tail = running.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]
             self.console.print("\n".join(tail), style="dim", markup=False, highlight=False)
             raise
-        self._finish(running.stage, time.monotonic() - running.began)
+        self._finish(running.stage, running.seconds)
 
     @contextmanager
     def beside(self, name: str, command: Command) -> Iterator[Beside]:

@@ -1,9 +1,11 @@
 """The score table: every agent in every game, with intervals, scaled so that random play is 0, the demonstrator 1."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gi_train.episodes import EpisodeResult, select
@@ -37,8 +39,8 @@ class Scoreboard:
 
     @property
     def games(self) -> list[str]:
-        """In the order they were first played."""
-        return list(dict.fromkeys(cell.game for cell in self.cells))
+        """By name."""
+        return sorted({cell.game for cell in self.cells})
 
     @property
     def agents(self) -> list[str]:
@@ -64,7 +66,7 @@ class Scoreboard:
 
 def make_scoreboard(results: Sequence[EpisodeResult]) -> Scoreboard:
     """Summarise `results`, every game and agent in them."""
-    pairs = dict.fromkeys((result.game, result.agent) for result in results)
+    pairs = sorted({(result.game, result.agent) for result in results})
     cells = tuple(_make_cell(results, game, agent) for game, agent in pairs)
     means: dict[str, Interval] = {}
     num_games = len({cell.game for cell in cells})
@@ -76,31 +78,48 @@ def make_scoreboard(results: Sequence[EpisodeResult]) -> Scoreboard:
 
 
 def draw_table(board: Scoreboard) -> Table:
-    """The scoreboard for a terminal: a row a game, a column an agent, then the normalised scores of the players."""
-    title = "Mean score [95 % interval]; normalised: random = 0, demonstrator = 1"
-    table = Table(title=title, title_justify="left", title_style="bold", show_footer=bool(board.mean_normalised))
+    """The scoreboard for a terminal of 80 columns: a row a game, a column an agent, then normalised scores."""
+    title = "Mean score, 95 % interval below; normalised: random = 0, demonstrator = 1"
+    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=SIMPLE_HEAD)
+    table.pad_edge, table.padding = False, (0, 1)
+    table.caption = "\n".join(filter(None, (_latency_line(board, player) for player in board.players)))
+    table.show_footer = bool(board.players and board.mean_normalised)
     table.add_column("game", footer="mean", no_wrap=True)
     for agent in board.agents:
         table.add_column(agent, justify="right")
     for agent in board.players:
-        footer = _show(board.mean_normalised.get(agent))
+        footer = _show(board.mean_normalised.get(agent), digits=2)
         table.add_column("normalised", justify="right", style="bold green", footer=footer)
-        table.add_column("p95 ms", justify="right")
     for game in board.games:
         cells = [board.cell(game, agent) for agent in board.agents]
-        players = [board.cell(game, agent) for agent in board.players]
-        shown = [_show(cell.score if cell else None) for cell in cells]
-        for cell in players:
-            shown += [_show(cell.normalised), f"{cell.latency.p95_ms:.1f}"] if cell else ["-", "-"]
-        table.add_row(game, *shown)
+        scaled = [cell.normalised if cell else None for cell in (board.cell(game, name) for name in board.players)]
+        scores = [_show(cell.score if cell else None) for cell in cells]
+        table.add_row(_fold(game), *scores, *(_show(value, digits=2) for value in scaled))
     return table
 
 
-def _show(value: Interval | None) -> str:
+def _fold(name: str, width: int = 17) -> str:
+    """Break a game's name after / and _ so that it leaves room for the scores."""
+    lines = textwrap.wrap(name.replace("/", "/ ").replace("_", "_ "), width)
+    return "\n".join(line.replace("/ ", "/").replace("_ ", "_") for line in lines)
+
+
+def _show(value: Interval | None, digits: int | None = None) -> str:
+    """Mean over interval, to about three digits."""
     if value is None:
         return "-"
-    digits = 0 if abs(value.mean) >= 100 else 2
-    return f"{value.mean:.{digits}f}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]"
+    digits = (0 if abs(value.mean) >= 100 else 1) if digits is None else digits
+    return f"{value.mean:.{digits}f}\n{value.low:.{digits}f}..{value.high:.{digits}f}"
+
+
+def _latency_line(board: Scoreboard, player: str) -> str:
+    cells = [cell for game in board.games if (cell := board.cell(game, player)) and cell.realtime]
+    if not cells:
+        return ""
+    frames = sum(cell.latency.count for cell in cells)
+    p95 = max(cell.latency.p95_ms for cell in cells)
+    late, dropped = (sum(getattr(cell, name) for cell in cells) / max(1, frames) for name in ("late", "dropped"))
+    return f"{player} in real time: p95 {p95:.1f} ms a frame at most, {late:.2%} late, {dropped:.2%} dropped"
 
 
 def _make_cell(results: Sequence[EpisodeResult], game: str, agent: str) -> Cell:

@@ -1,0 +1,76 @@
+"""A checkpoint as an agent: the same seed and frames give the same play, at any frame size, at its own tick rate."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gi_data.agents import Agent, make_agent
+from gi_data.envs.protocol import Environment
+from gi_model.actions import InputState
+from gi_model.checkpoint import save_policy
+from gi_model.config import preset
+from gi_model.errors import CheckpointError, ConfigError
+from gi_model.frames import resize
+from gi_model.policy import Policy
+from tests.train.fake_game import FakeGame
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("policy") / "checkpoint"
+    save_policy(Policy(preset("debug")), folder)
+    return f"policy:{folder}"
+
+
+def make_game(fps: float) -> Environment:
+    game = FakeGame("fake/steady")
+    game.fps = fps
+    return game
+
+
+def frames(height: int, width: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(5)]
+
+
+def play(agent: Agent, seen: list[np.ndarray], seed: int) -> list[InputState]:
+    agent.reset(seed=seed)
+    return [agent.act(frame) for frame in seen]
+
+
+def test_the_same_seed_and_frames_give_the_same_play(spec: str) -> None:
+    agent = make_agent(spec, make_game(preset("debug").fps))
+    seen = frames(120, 160)
+    first = play(agent, seen, 1)
+    play(agent, seen[:2], 2)
+    assert play(agent, seen, 1) == first
+    assert play(agent, seen, 3) != first
+
+
+def test_frames_of_any_size_go_through_the_one_resize(spec: str) -> None:
+    config = preset("debug")
+    agent = make_agent(spec, make_game(config.fps))
+    large = frames(4 * config.height, 3 * config.width)
+    small = [resize(frame, config.height, config.width) for frame in large]
+    assert play(agent, large, 1) == play(agent, small, 1)
+
+
+def test_confidence_is_of_the_last_action_and_gone_after_reset(spec: str) -> None:
+    agent = make_agent(spec, make_game(preset("debug").fps))
+    play(agent, frames(60, 80), 1)
+    confidence = getattr(agent, "confidence", None)
+    assert confidence
+    assert all(0.0 < value <= 1.0 for value in confidence.values())
+    agent.reset(seed=1)
+    assert getattr(agent, "confidence", 0) is None
+
+
+def test_what_cannot_play_says_why(spec: str, tmp_path: Path) -> None:
+    fps = preset("debug").fps
+    with pytest.raises(ConfigError, match="another rate"):
+        make_agent(spec, make_game(2 * fps))
+    with pytest.raises(ConfigError, match="no checkpoint named"):
+        make_agent("policy:", make_game(fps))
+    with pytest.raises(CheckpointError):
+        make_agent(f"policy:{tmp_path}", make_game(fps))
