@@ -327,6 +327,44 @@ def test_a_bad_message_is_answered_and_kills_nothing(running: Running) -> None:
         assert read_identity(neighbour.act(paint(43)).state) == 43
 
 
+def test_thousands_of_random_messages_leave_the_server_as_it_was(running: Running) -> None:
+    choice = random.Random(0)
+    good = encode_frame(raw(0))
+
+    def damage() -> str | bytes:
+        if choice.random() < 0.3:
+            text = choice.choice(BAD_MESSAGES[10:])
+            at = choice.randrange(len(text) + 1)
+            assert isinstance(text, str)
+            return text[:at] + choice.choice('{}[]":,0-eE\\\x00\u2028') + text[at:]
+        data = bytearray(good[: choice.randrange(len(good) + 1)])
+        for _ in range(choice.randrange(6)):
+            if data:
+                data[choice.randrange(min(len(data), 40))] = choice.randrange(256)
+        return bytes(data)
+
+    with running.session() as neighbour, open_stream(running) as connection:
+        ask(connection, type="session.update")
+        for number in range(3000):
+            connection.send(damage())
+            if number % 100 == 0:
+                drain(connection)
+                assert read_identity(neighbour.act(paint(number % 1000)).state) == number % 1000
+        drain(connection)
+        connection.send(encode_frame(raw(2**63 - 1, identity=42)))
+        while not isinstance(data := connection.recv(timeout=5), bytes) or decode_action(data).seq < 2**63 - 1:
+            pass
+        assert read_identity(decode_action(data).states[0]) == 42
+    wait_until(lambda: not running.engine.sessions)
+
+
+def drain(connection: ClientConnection) -> None:
+    """Read what has come."""
+    with suppress(TimeoutError):
+        while True:
+            connection.recv(timeout=0)
+
+
 def test_a_failing_model_hurts_only_its_batch() -> None:
     with serving(FailingStepper()) as running, running.session() as session, running.session() as neighbour:
         assert read_age(session.act(paint(1)).state) == 0
