@@ -154,6 +154,17 @@ def test_a_wrong_hash_is_noticed_when_the_clip_is_read(copy: Path) -> None:
     assert Corpus(copy).read_labels(row)
 
 
+def test_a_damaged_tar_header_is_found_though_it_is_in_no_clip(copy: Path) -> None:
+    """Readers of plain tars stop at such a header and drop the rest without a word."""
+    row = next(index for index in read_shard_indexes(copy) if index.shard == "train-000000.tar").rows[1]
+    with (copy / row.shard).open("rb+") as file:
+        file.seek(row.inputs_offset - 300)
+        file.write(b"\xff" * 8)
+    problems = verify(copy).problems
+    assert list(problems) == [row.shard]
+    assert f"damaged at clip {row.key}" in problems[row.shard]
+
+
 def test_a_missing_shard_is_named(copy: Path) -> None:
     (copy / "train-000001.tar").unlink()
     with pytest.raises(CorpusError, match=r"train-000001.tar is missing"):

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from gi_data.clip_loader import ClipLoader
 from gi_data.corpus import Corpus
 from gi_data.reader import Reader, ReaderConfig, decode_clip
 from gi_data.recording import RecordingWriter
-from gi_model.actions import AxisBinding, Bindings, InputState
+from gi_model.actions import ActionSpace, AxisBinding, Bindings, InputState
 from gi_model.batch import PADDING, Batch, Window
 from gi_model.errors import ConfigError, CorpusError
 
@@ -122,9 +123,15 @@ def test_what_the_action_space_cannot_express_is_counted_once(tmp_path: Path, ba
     with RecordingWriter(tmp_path / "recordings", "crowd", barcodes.info(bindings=bindings)) as writer:
         for number in range(20):
             writer.append(barcodes.frame(number), crowded if number < 3 else InputState(), t_ns=number)
-    with open_reader(make_corpus(tmp_path / "recordings", tmp_path / "corpus")) as reader:
+    corpus = make_corpus(tmp_path / "recordings", tmp_path / "corpus")
+    expected = {"more held than slots": 6, "motion beyond range": 3}
+    with open_reader(corpus) as reader:
         windows(iter(reader), 30)
-        assert reader.lost == {"more held than slots": 6, "motion beyond range": 3}
+        assert reader.lost == expected
+    loader = ClipLoader(Corpus(corpus), ActionSpace(), height=16, width=48)
+    for _ in range(2):  # as after the cache dropped it
+        loader.load(0)
+        assert loader.lost == expected
 
 
 # ---------------------------------------------------------------------- resuming

@@ -98,6 +98,15 @@ def test_recordings_keep_their_side_when_more_come(tmp_path: Path, barcodes: Any
         assert sum(splits == {"val"} for splits in after.values()) == batch + 1
 
 
+def test_recordings_that_are_in_shards_count_towards_the_split(tmp_path: Path, barcodes: Any) -> None:
+    """Folders may be sharded one after the other, and deleted in between."""
+    for folder in range(4):
+        barcodes.record(tmp_path / str(folder), f"r{folder}-a", num_ticks=5)
+        barcodes.record(tmp_path / str(folder), f"r{folder}-b", num_ticks=5)
+        shard(tmp_path / str(folder), tmp_path / "corpus", val_fraction=0.25)
+    assert sum(splits == {"val"} for splits in sides(tmp_path / "corpus").values()) == 2
+
+
 def test_no_validation_when_none_is_wanted(recordings: Path, tmp_path: Path) -> None:
     shard(recordings, tmp_path / "corpus", val_fraction=0.0)
     assert set.union(*sides(tmp_path / "corpus").values()) == {"train"}
