@@ -32,6 +32,11 @@ def engine_of(env: DoomEnvironment) -> int:
     return int(found.stdout.split()[0])
 
 
+def play_on(env: DoomEnvironment) -> None:
+    for _ in range(100):
+        env.step(NEUTRAL)
+
+
 def test_a_tick_turns_a_quarter_degree_a_count_spread_over_its_tics(center: DoomEnvironment) -> None:
     center.reset(seed=1)
     angle = center._running.variable("ANGLE")
@@ -123,8 +128,7 @@ def test_a_crash_of_the_engine_is_a_game_error_and_the_next_reset_plays_again(ce
     first, _ = center.reset(seed=1)
     os.kill(engine_of(center), signal.SIGKILL)
     with pytest.raises(GameError, match="died"):
-        for _ in range(100):
-            center.step(NEUTRAL)
+        play_on(center)
     again, _ = center.reset(seed=1)
     assert np.array_equal(first, again)
 

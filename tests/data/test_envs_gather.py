@@ -77,7 +77,7 @@ def test_only_items_that_count_are_in_sight_and_collecting_them_is_the_score() -
     player.reset(seed=1)
     sight = env.sight()
     assert sight is not None
-    assert {thing.name for thing in sight.things} <= {"HealthBonus", "ArmorBonus"}
+    assert {thing.name for thing in sight.things} <= {"Soulsphere", "Megasphere"}
     for _ in range(100):
         frame, *_, info = env.step(player.act(frame))
     assert 0 < info["score"] <= NUM_ITEMS

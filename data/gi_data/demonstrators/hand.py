@@ -17,8 +17,8 @@ class Hand:
 
     gain: float = 0.6
     limit: int = 48
-    tremor: float = 0.08
-    jitter: float = 0.4
+    tremor: float = 0.05
+    jitter: float = 0.3
 
     def turn(self, degrees: float, rng: random.Random) -> int:
         """Mouse counts of one tick towards a target `degrees` off the view's centre (right is positive)."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAPS_PER_BLOCK: Final = 32
-NUM_ITEMS: Final = 48
-ITEM_KINDS: Final = (2014, 2015)  # health bonus, armour bonus: both count as items
+NUM_ITEMS: Final = 36
+ITEM_KINDS: Final = (2013, 83)  # soulsphere, megasphere: count as items, and are seen from afar
 _PLAYER_START: Final = 1
 
 _WALLS: Final = (
