@@ -123,7 +123,7 @@ def test_a_damaged_trace_says_so(tmp_path: Path) -> None:
 
 
 def test_long_games_go_first_once_it_is_known_which_they_are() -> None:
-    episodes = [Episode(game, "idle", seed) for game in ("short", "long") for seed in range(3)]
+    episodes = [Episode(game, "idle", "idle", seed) for game in ("short", "long") for seed in range(3)]
     schedule = Schedule(episodes)
     assert {schedule.take().game, schedule.take().game} == {"short", "long"}  # unknown: one of each
     for game, seconds in (("short", 1.0), ("long", 9.0)):

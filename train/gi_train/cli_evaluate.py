@@ -2,6 +2,8 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -39,7 +41,7 @@ def evaluate_command(
     baselines: Annotated[
         list[Path] | None, typer.Option(help="More results to compare with (from --json); repeatable.")
     ] = None,
-    label: Annotated[str, typer.Option(help="Name of the agent in the results (default: AGENT).")] = "",
+    label: Annotated[str, typer.Option(help="Names of the agents in the results (default: AGENT).")] = "",
     traces: Annotated[
         Path | None, typer.Option(help="Folder for a trace of each game's first episode, for films.")
     ] = None,
@@ -61,11 +63,11 @@ def evaluate_command(
         seed_start=EVAL_SEED_START if seed is None else seed,
         realtime=realtime,
         num_players=jobs,
-        label=label,
+        labels=tuple(label.split(",")) if label else (),
         traces=traces,
     )
-    _stop_on_sigterm()
-    results = evaluate(evaluation, ResultsFile(json_))
+    with _stoppable("episodes that ended are kept with --json"):
+        results = evaluate(evaluation, ResultsFile(json_))
     others = [result for path in baselines or () for result in ResultsFile(_existing(path)).read()]
     if not quiet:
         Console().print(draw_table(make_scoreboard(others + results)))
@@ -120,8 +122,9 @@ def demo_command(
     """
     from gi_train.demo import Demo, run_demo
 
-    _stop_on_sigterm()
-    run_demo(Demo.sized(minutes, games=scenarios.split(","), out=out, seed=seed, episodes=episodes), Console())
+    demo = Demo.sized(minutes, games=scenarios.split(","), out=out, seed=seed, episodes=episodes)
+    with _stoppable("finished stages are kept: the same call goes on from here"):
+        run_demo(demo, Console())
 
 
 def _existing(path: Path) -> Path:
@@ -130,11 +133,17 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _stop_on_sigterm() -> None:
-    """Let SIGTERM unwind like Ctrl-C, so that games and servers are closed."""
+@contextmanager
+def _stoppable(what_is_kept: str) -> Iterator[None]:
+    """Unwind on SIGTERM as on Ctrl-C, so that games and servers are closed; say in one line what is kept; exit 130."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"[yellow]stopped[/]; {what_is_kept}", highlight=False)
+        raise typer.Exit(130) from None

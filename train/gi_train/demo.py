@@ -185,7 +185,7 @@ def write_facts(demo: Demo, seconds: dict[str, float]) -> None:
 @contextmanager
 def serve(stages: Stages, checkpoint: Path) -> Iterator[str]:
     """The API server over `checkpoint` on a free loopback port; yields its address once it is ready."""
-    command = _gi("serve", "--checkpoint", checkpoint, "--port", 0, "--max-sessions", PLAYERS, "--json")
+    command = _gi("serve", "--checkpoint", checkpoint, "--port", 0, "--max-sessions", 2 * PLAYERS, "--json")
     with stages.beside("serve", command) as server:
         yield wait_until_ready(server)
 

@@ -16,24 +16,19 @@ from gi_model.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One episode to play. `agent` is the spec that is built, `label` the name that results carry."""
+    """One episode to play. agent: the spec that is built; label: its name in results (a server's port says nothing)."""
 
     game: str
     agent: str
+    label: str
     seed: int
     realtime: bool = False
-    label: str = ""
     trace: Path | None = None  # where to keep frames and inputs for a video
-
-    @property
-    def name(self) -> str:
-        """The agent's name in results: a server's port says nothing."""
-        return self.label or self.agent
 
     @property
     def key(self) -> tuple[str, str, int, bool]:
         """What makes two results one: game, agent, seed, mode."""
-        return (self.game, self.name, self.seed, self.realtime)
+        return (self.game, self.label, self.seed, self.realtime)
 
 
 @dataclass(frozen=True, slots=True)

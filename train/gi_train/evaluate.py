@@ -8,7 +8,7 @@ comes, not what it is. Results go to a file as they come (`episodes.py`); what i
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +26,7 @@ MAX_LOST = 3  # episodes that may fail twice before the evaluation stops
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What to play. label: the agent's name in results. traces: a folder for a trace of each game's first episode."""
+    """What to play. labels: the agents' names in results. traces: a folder for traces of each game's first episode."""
 
     agents: tuple[str, ...]
     games: tuple[str, ...]
@@ -34,7 +34,7 @@ class Evaluation:
     seed_start: int = EVAL_SEED_START
     realtime: bool = False
     num_players: int = 0  # 0: `default_players`
-    label: str = ""
+    labels: tuple[str, ...] = ()
     traces: Path | None = None
 
     def __post_init__(self) -> None:
@@ -45,23 +45,22 @@ class Evaluation:
             )
         if self.num_episodes < 1:
             raise ConfigError("no episodes to play", got=self.num_episodes, expected="at least 1")
-        if self.label and len(self.agents) > 1:
-            raise ConfigError("one name for several agents", got=self.label, do="Evaluate them one by one.")
+        if self.labels and len(self.labels) != len(self.agents):
+            got, expected = ", ".join(self.labels), f"{len(self.agents)} names"
+            raise ConfigError("labels do not match the agents", got=got, expected=expected)
 
     def episodes(self) -> list[Episode]:
         """Every episode, game by game."""
         return [
-            self._episode(agent, game, index)
-            for agent in self.agents
+            self._episode(agent, label, game, index)
+            for agent, label in zip(self.agents, self.labels or self.agents, strict=True)
             for game in self.games
             for index in range(self.num_episodes)
         ]
 
-    def _episode(self, agent: str, game: str, index: int) -> Episode:
-        episode = Episode(game, agent, self.seed_start + index, self.realtime, self.label)
-        if self.traces is None or index > 0:
-            return episode
-        return replace(episode, trace=self.traces / f"{game.replace('/', '-')}.npz")
+    def _episode(self, agent: str, label: str, game: str, index: int) -> Episode:
+        trace = self.traces / f"{game.replace('/', '-')}.npz" if self.traces and index == 0 else None
+        return Episode(game, agent, label, self.seed_start + index, self.realtime, trace)
 
 
 def default_players(*, realtime: bool) -> int:
@@ -117,7 +116,7 @@ class _Display:
         self._progress = Progress(*columns, TimeElapsedColumn(), console=console)
         self._scores: dict[tuple[str, str], list[float]] = {}
         self._tasks: dict[tuple[str, str], TaskID] = {}
-        for (game, agent), total in Counter((episode.game, episode.name) for episode in wanted).items():
+        for (game, agent), total in Counter((episode.game, episode.label) for episode in wanted).items():
             self._tasks[game, agent] = self._progress.add_task(f"{game} [dim]{escape(agent)}[/]", total=total, mean="")
         for result in finished:
             self._count(result)

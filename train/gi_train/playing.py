@@ -27,7 +27,7 @@ def play_episode(environment: Environment, agent: Agent, episode: Episode) -> Ep
     recorder.finish()
     return EpisodeResult(
         game=episode.game,
-        agent=episode.name,
+        agent=episode.label,
         seed=episode.seed,
         realtime=episode.realtime,
         score=tally.score,

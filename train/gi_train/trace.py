@@ -97,7 +97,7 @@ class TraceRecorder:
             return
         trace = Trace(
             game=self._episode.game,
-            agent=self._episode.name,
+            agent=self._episode.label,
             seed=self._episode.seed,
             fps=self._fps,
             controls=self._controls,
