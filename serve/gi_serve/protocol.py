@@ -180,11 +180,6 @@ def _unpack_states(data: bytes) -> tuple[InputState, ...]:
 # ---------------------------------------------------------------------- header
 
 
-def peek_kind(data: bytes) -> Kind:
-    """What a binary message is. Raises ProtocolError if it is none of ours."""
-    return _kind(_check_header(data)[0])
-
-
 def _pack_header(kind: Kind, message: FrameMessage | ActionMessage, codec: int = 0, flags: int = 0) -> bytes:
     fields: Sequence[int] = (kind, VERSION, codec, flags, message.stream_id, message.seq, message.capture_ns)
     try:
