@@ -130,5 +130,7 @@ def _hear(worker: Worker, tally: Tally) -> None:
 
 def _with_count(error: GiError, tally: Tally) -> GiError:
     """`error`, and how much is safe."""
+    if not tally.recorded:
+        return error
     do = f"{error.do} {len(tally.recorded)} episodes of this call are finished and kept; run it again for the rest."
     return type(error)(error.what, got=error.got, expected=error.expected, do=do.strip())
