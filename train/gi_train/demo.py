@@ -25,10 +25,10 @@ from gi_train.report_table import draw_table, make_scoreboard
 
 # At ten minutes; the demo scales them with its minutes.
 HOURS = 0.096  # of recorded play a game: 6,000 frames at 17.5 a second
-STEPS = 3_000
+STEPS = 1_900
 EPISODES = 40
 MIN_EPISODES = 5
-PLAYERS = 20  # games at a time in real time: 120 episodes of half a minute to a minute in about four minutes
+PLAYERS = 18  # games at a time in real time: 120 episodes of half a minute to a minute in about four and a half minutes
 READY_WITHIN_S = 120.0
 LABEL = "policy"
 
