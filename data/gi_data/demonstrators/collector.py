@@ -21,7 +21,7 @@ from gi_model.frames import Frame
 BODY: Final = 22.0  # map units: the player's radius and a margin
 LOOKAHEAD: Final = 120.0  # how far a heading must be free
 SHARP_DEGREES: Final = 30.0  # turn on the spot beyond this
-MIN_PIXELS: Final = 16  # smaller things are a speck once the frame is halved
+MIN_PIXELS: Final = 32  # smaller things are a speck once the frame is halved
 EXPLORE_DEGREES: Final = 8.0  # right of the centre
 TURN_COUNTS: Final = 40  # away from a wall: 10 degrees a tick
 
