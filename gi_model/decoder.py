@@ -11,11 +11,14 @@ N ticks, K slots, D backbone width, C decoder width, A vocabulary.
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gi_model.actions import ActionSpace
+from gi_model.actions.space import KEY_SLOTS
 from gi_model.backbone import SwiGLU
 from gi_model.config import PolicyConfig
 from gi_model.sampling import Draw, draw
@@ -46,11 +49,11 @@ class DecoderBlock(nn.Module):
         query, key, value = self._project(x)
         return self._finish(x, F.scaled_dot_product_attention(query, key, value, is_causal=True))
 
-    def step(self, x: Tensor, past: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """The next slot, (N, 1, C); `past` holds keys and values of the slots before and grows by one."""
+    def step(self, x: Tensor, memory: Tensor, slot: int) -> Tensor:
+        """Slot `slot`, (N, 1, C); `memory` (2, N, heads, K, C / heads) holds keys and values of the slots before."""
         query, key, value = self._project(x)
-        past.append((key, value))
-        keys, values = (torch.cat(parts, dim=2) for parts in zip(*past, strict=True))
+        memory[0, :, :, slot : slot + 1], memory[1, :, :, slot : slot + 1] = key, value
+        keys, values = memory[:, :, :, : slot + 1]
         return self._finish(x, F.scaled_dot_product_attention(query, keys, values))
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,6 +87,7 @@ class ActionDecoder(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("legal", torch.from_numpy(space.legal), persistent=False)
         self.register_buffer("is_list", torch.from_numpy(space.is_list_slot), persistent=False)
+        self.keyboard_ranges = tuple(_range_of(row) for row in space.legal[0])
         targets = _smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
         self.register_buffer("motion_targets", targets, persistent=False)
 
@@ -101,39 +105,52 @@ class ActionDecoder(nn.Module):
 
     def sample(self, features: Tensor, rule: Draw) -> tuple[Tensor, Tensor]:
         """Draw actions: features (N, D) -> tokens int64 (N, K) and the probability of each as drawn, float (N, K)."""
+        num, num_slots, dim = len(features), self.space.num_tokens, self.slots.shape[1]
         context = self._context(features) + self.slots
-        pasts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.blocks]
-        tokens = torch.zeros(len(features), self.space.num_tokens, dtype=torch.long, device=features.device)
+        memory = context.new_empty(len(self.blocks), 2, num, NUM_HEADS, num_slots, dim // NUM_HEADS)
+        tokens = torch.zeros(num, num_slots, dtype=torch.long, device=features.device)
         probs = torch.ones(tokens.shape, device=features.device)
-        device = torch.zeros_like(tokens[:, 0])
-        for slot in range(self.space.num_tokens):
+        on_cpu = features.device.type == "cpu"  # there a look at the tokens is free; on a GPU it would cost a wait
+        all_keyboard = on_cpu
+        for slot in range(num_slots):
             x = context[:, slot : slot + 1]
             if slot:
                 x = x + self.embedding(tokens[:, slot - 1 : slot])
-            for block, past in zip(cast("list[DecoderBlock]", self.blocks), pasts, strict=True):
-                x = block.step(x, past)
-            logits = self.head(self.norm(x)).squeeze(1).float()
-            previous = tokens[:, max(slot - 1, 0)]
-            logits = logits.masked_fill(~self._allowed(slot, device, previous), float("-inf"))
-            tokens[:, slot], probs[:, slot] = draw(logits, slot, rule)
-            if slot == 0:
-                device = (tokens[:, 0] == self.space.gamepad_id).long()
-            if features.device.type == "cpu" and self._lists_ended(slot, device, tokens[:, slot]):
-                break  # the rest is `none` with certainty; on a GPU, looking would cost more than the slots
+            for block, past in zip(cast("list[DecoderBlock]", self.blocks), memory, strict=True):
+                x = block.step(x, past, slot)
+            hidden = self.norm(x).squeeze(1)
+            drawn = self._draw_keyboard if all_keyboard else self._draw_any
+            tokens[:, slot], probs[:, slot] = drawn(hidden, tokens, slot, rule)
+            if slot == 0 and all_keyboard:
+                all_keyboard = not bool((tokens[:, 0] == self.space.gamepad_id).any())
+            if all_keyboard and slot in KEY_SLOTS and not bool(tokens[:, slot].any()):
+                break  # every list of keys has ended: the rest is `none` with certainty
         return tokens, probs
+
+    def _draw_any(self, hidden: Tensor, tokens: Tensor, slot: int, rule: Draw) -> tuple[Tensor, Tensor]:
+        """Any device: all logits, masked to what each row's device and list allow."""
+        device = (tokens[:, 0] == self.space.gamepad_id).long()  # slot 0 is alike on both
+        allowed = self.legal[device, slot]
+        if slot:
+            allowed = allowed & (self._rising(tokens[:, slot - 1]) | ~self.is_list[device, slot][:, None])
+        return draw(self.head(hidden).float().masked_fill(~allowed, float("-inf")), slot, rule)
+
+    def _draw_keyboard(self, hidden: Tensor, tokens: Tensor, slot: int, rule: Draw) -> tuple[Tensor, Tensor]:
+        """The same draw where no row plays a gamepad: a slot's legal ids are one range, and only they are scored."""
+        first, last = self.keyboard_ranges[slot]
+        logits = F.linear(hidden, self.head.weight[first:last], self.head.bias[first:last]).float()
+        if slot - 1 in KEY_SLOTS and last > 1:
+            logits = logits.masked_fill(~self._rising(tokens[:, slot - 1])[:, first:last], float("-inf"))
+        index, probs = draw(logits, slot, rule)
+        return index + first, probs
+
+    def _rising(self, previous: Tensor) -> Tensor:
+        """bool (N, A): what may follow `previous` in a sorted list that ends with its first `none`."""
+        ids = torch.arange(self.space.vocabulary_size, device=previous.device)
+        return (ids == 0) | ((ids > previous[:, None]) & (previous > 0)[:, None])
 
     def _context(self, features: Tensor) -> Tensor:
         return self.context(features).unflatten(-1, self.slots.shape)  # type: ignore[no-any-return]
-
-    def _allowed(self, slot: int, device: Tensor, previous: Tensor) -> Tensor:
-        """bool (N, A): the grammar of `ActionSpace`: legal for the device; lists rise and end with `none`."""
-        ids = torch.arange(self.space.vocabulary_size, device=device.device)
-        rising = (ids == 0) | ((ids > previous[:, None]) & (previous > 0)[:, None])
-        return self.legal[device, slot] & (rising | ~self.is_list[device, slot][:, None])
-
-    def _lists_ended(self, slot: int, device: Tensor, token: Tensor) -> bool:
-        in_list = self.is_list[device, min(slot + 1, self.space.num_tokens - 1)]
-        return bool((in_list & (token == 0)).all())
 
     def _smoothed_loss(self, log_probs: Tensor, nll: Tensor, tokens: Tensor, device: Tensor) -> Tensor:
         """Sum over slots; the two motion slots of mouse ticks against a bell around their bin."""
@@ -143,6 +160,13 @@ class ActionDecoder(nn.Module):
         smoothed = -(self.motion_targets[bins] * motion).sum(-1)
         smoothed = torch.where((device == 0)[:, None], smoothed, nll[:, first:last])
         return nll[:, :first].sum(-1) + smoothed.sum(-1) + nll[:, last:].sum(-1)
+
+
+def _range_of(legal: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and past-the-last of the one run of legal ids. bool (A,)."""
+    ids = np.flatnonzero(legal)
+    assert len(ids) == ids[-1] - ids[0] + 1, "the vocabulary keeps a slot's tokens together"
+    return int(ids[0]), int(ids[-1]) + 1
 
 
 def _smooth_targets(num_bins: int, deviation: float) -> Tensor:
