@@ -2,6 +2,8 @@
 
 Every decision follows from the screen: the headings it may take are those along which the view is free, the one nearest
 to the goal wins, and without a goal the farthest view does, a little to the right, so that it looks around as it walks.
+One thing is remembered: a turn on the spot keeps its direction until walking resumes. Without it, a corner with a way out
+on either side held the player for good, swinging left and right.
 """
 
 import math
@@ -46,10 +48,12 @@ class Collector:
 
     def __init__(self, env: DoomEnvironment, taste: Taste, hand: Hand | None = None) -> None:
         self._env, self._taste, self._hand, self._rng = env, taste, hand or Hand(), random.Random()
+        self._spin = 0  # -1, 1: turning on the spot that way
         env.reveal()
 
     def reset(self, *, seed: int) -> None:
         """Seed the hand's noise."""
+        self._spin = 0
         self._rng = random.Random(f"collector {seed}")
 
     def act(self, frame: Frame) -> InputState:
@@ -59,10 +63,13 @@ class Collector:
         if sight is None:
             return InputState()
         heading = self._heading(sight)
-        if heading is None:
-            return InputState(motion=(self._hand.sweep(TURN_COUNTS, self._rng), 0))
-        keys = frozenset({"KeyW"}) if abs(heading) < SHARP_DEGREES else frozenset()
-        return InputState(keys=keys, motion=(self._hand.turn(heading, self._rng), 0))
+        if heading is not None and abs(heading) < SHARP_DEGREES:
+            self._spin = 0
+            return InputState(keys=frozenset({"KeyW"}), motion=(self._hand.turn(heading, self._rng), 0))
+        self._spin = self._spin or (-1 if heading is not None and heading < 0 else 1)
+        if heading is not None and heading * self._spin > 0:
+            return InputState(motion=(self._hand.turn(heading, self._rng), 0))
+        return InputState(motion=(self._hand.sweep(self._spin * TURN_COUNTS, self._rng), 0))
 
     def close(self) -> None:
         """Nothing held."""
