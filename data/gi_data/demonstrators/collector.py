@@ -2,8 +2,8 @@
 
 Every decision follows from the screen: the headings it may take are those along which the view is free, the one nearest
 to the goal wins, and without a goal the farthest view does, a little to the right, so that it looks around as it walks.
-One thing is remembered: a turn on the spot keeps its direction until walking resumes. Without it, a corner with a way out
-on either side held the player for good, swinging left and right.
+One thing is remembered: a turn on the spot keeps its direction until walking resumes. Without it, a corner with a way
+out on either side held the player for good, swinging left and right.
 """
 
 import math
