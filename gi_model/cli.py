@@ -1,8 +1,7 @@
 """`gi`: one command; each department adds its subcommands through the entry-point group `gi.commands`.
 
 An entry is a function `(app: typer.Typer) -> None` that registers commands. Third parties add theirs the same way. A
-GiError becomes one line of what, got, expected, do this; Ctrl-C exits with 130; neither shows a traceback
-(GI_TRACEBACK=1 shows it).
+GiError becomes one line of what, got, expected, do this (GI_TRACEBACK=1 shows where from); Ctrl-C exits with 130.
 """
 
 import os
@@ -43,6 +42,3 @@ def main() -> None:
             raise
         Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("[yellow]stopped[/] by Ctrl-C; what was finished is kept.")
-        sys.exit(130)

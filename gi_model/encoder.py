@@ -42,7 +42,7 @@ class StemEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
-        pixels = frames.to(self.project.weight.dtype) * (4.0 / 255.0) - 2.0
+        pixels = frames.to(self.project.weight.dtype).mul_(4.0 / 255.0).sub_(2.0)  # in [-2, 2]
         features = self.convs(pixels).flatten(1)
         tokens: Tensor = self.norm(self.project(features).unflatten(1, self.shape))
         return tokens

@@ -16,7 +16,7 @@ from gi_model.actions import ActionSpace
 from gi_model.backbone import Backbone, RingCache
 from gi_model.batch import Batch
 from gi_model.config import PolicyConfig
-from gi_model.decoder import ActionDecoder, DecoderScore
+from gi_model.decoder import ActionDecoder
 from gi_model.encoder import build_encoder
 from gi_model.sampling import Draw
 
@@ -65,12 +65,14 @@ class Policy(nn.Module):
     # ------------------------------------------------------------------ learning
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean loss a known tick, in nats, and logs: nll and accuracy of each factor."""
+        """Mean loss of a known tick, in nats, and logs: the nll of each factor and of all."""
         features = self.features(batch)[batch.known]
         actions = batch.actions[batch.known]
         score = self.decoder.score(features, actions)
         loss = score.loss.sum() / max(len(actions), 1)
-        return loss, self._logs(score, actions)
+        nll = score.nll.detach()
+        logs = {f"nll/{name}": nll[:, slots].sum(-1).mean() for name, slots in self.space.factors.items()}
+        return loss, logs | {"nll": nll.sum(-1).mean()}
 
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D); each depends on its own and earlier frames and on earlier actions only."""
@@ -88,15 +90,6 @@ class Policy(nn.Module):
         if not self.training or self.config.past_actions != "dropout":
             return known
         return known & (torch.rand(known.shape, device=known.device) >= self.config.past_action_dropout)
-
-    def _logs(self, score: DecoderScore, actions: Tensor) -> dict[str, Tensor]:
-        right = score.log_probs.detach().argmax(-1) == actions
-        logs = {}
-        for name, slots in self.space.factors.items():
-            logs[f"nll/{name}"] = score.nll.detach()[:, slots].sum(-1).mean()
-            logs[f"accuracy/{name}"] = right[:, slots].all(-1).float().mean()
-        logs["nll"] = score.nll.detach().sum(-1).mean()
-        return logs
 
     # ------------------------------------------------------------------ playing
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def focus_window() -> None:
     """Wait for the game's window and give it the keyboard, as a desktop would."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "."], capture_output=True, text=True)
+        found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", "."], capture_output=True, check=False)
         if found.stdout:
-            press("windowfocus", "--sync", found.stdout.split()[-1])
+            press("windowfocus", "--sync", found.stdout.decode().split()[-1])
             return
         time.sleep(0.1)
     raise AssertionError("the game opened no window")
@@ -104,7 +105,7 @@ def test_what_is_pressed_is_recorded_and_ctrl_c_finishes_the_recording(screen: N
     assert is_finished(tmp_path, metadata.recording_id)
     assert not metadata.recovered
     assert "player" in metadata.info.consent
-    periods = [after["t_ns"] - before["t_ns"] for before, after in zip(lines, lines[1:], strict=False)]
+    periods = [after["t_ns"] - before["t_ns"] for before, after in pairwise(lines)]
     assert sorted(periods)[len(periods) // 2] == pytest.approx(1e9 / 17.5, rel=0.1)
 
 

@@ -92,7 +92,7 @@ def _trivial_players(policy: Policy, truth: Tensor, past: Tensor, answer: Tensor
     values = {}
     for name, slots in policy.space.factors.items():
         now, before, said = truth[:, slots], past[:, slots], answer[:, slots]
-        _, counts = now.unique(dim=0, return_counts=True)
+        _, counts = torch.unique(now, dim=0, return_counts=True)
         values[f"majority/{name}"] = float(counts.max()) / len(now)
         same = (now == before).all(-1)
         values[f"repeat/{name}"] = float(same.float().mean())

@@ -87,8 +87,9 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
     progress = TrainProgress(config.steps, position.step, enabled=accelerator.is_main_process)
     stop = Stop()
 
+    held_out = build_reader(data, policy_config, config, accelerator, split="val")
+
     def validate() -> dict[str, float]:
-        held_out = build_reader(data, policy_config, config, accelerator, split="val")
         batches = islice((batch.to(accelerator.device) for batch in held_out), config.evaluate_batches)
         return evaluate_offline(policy, batches)
 
@@ -130,6 +131,7 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
     if log:
         log.close()
     reader.close()
+    held_out.close()
     if accelerator.is_main_process and not stop.asked:
         facts = {"steps": step, "seed": config.seed, "corpus": data.name, **{k: f"{v:.4f}" for k, v in values.items()}}
         save_policy(policy, paths.checkpoint, facts=facts)

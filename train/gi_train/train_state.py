@@ -1,7 +1,7 @@
 """What a run needs to go on exactly where it stopped: weights, optimiser moments, random state, reader position.
 
 One folder a saved step, `steps/000500/`: a policy checkpoint with two more files. Tensors are safetensors and the rest
-JSON: no pickle. A folder is renamed into place when whole, so a kill or a full disk leaves the newest whole one to
+JSON, never pickle: a folder is renamed into place when whole, so a kill or a full disk leaves the newest whole one to
 resume from.
 """
 
