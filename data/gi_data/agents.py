@@ -3,8 +3,8 @@
     idle | random | demonstrator | policy:CHECKPOINT | http://HOST:PORT
 
 Agents register under the entry-point group `gi.agents` by the part before the colon: a factory
-`(spec: str, env: Environment) -> Agent`. A department above this one (serving), or a third party, adds its own without being
-imported from here.
+`(spec: str, env: Environment) -> Agent`. A department above this one (serving), or a third party, adds its own without
+being imported from here.
 """
 
 from importlib.metadata import entry_points
@@ -53,6 +53,7 @@ class IdleAgent:
 
     def act(self, frame: Frame) -> InputState:
         """Nothing."""
+        del frame
         return NEUTRAL
 
     def close(self) -> None:
@@ -72,4 +73,5 @@ class RandomAgent(IdleAgent):
 
     def act(self, frame: Frame) -> InputState:
         """A uniform sample of the bound controls."""
+        del frame
         return self._space.sample()

@@ -27,6 +27,7 @@ class InputSpace(gymnasium.Space[InputState]):
 
     def sample(self, mask: Any = None, probability: Any = None) -> InputState:
         """Each bound control held with probability 1/2, each bound axis uniform in +-max_motion counts."""
+        del mask, probability
         held = frozenset(control for control in sorted(self.bindings.digital.values()) if self.np_random.random() < 0.5)
         counts = {
             axis.axis: int(self.np_random.integers(-self.max_motion, self.max_motion + 1)) for axis in self._axes()

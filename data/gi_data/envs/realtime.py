@@ -125,6 +125,7 @@ class RealTimeEnvironment:
 
     def advance(self, state: InputState, *, share: float = 1.0) -> None:
         """Not here: the clock alone advances the game. Raises GameError."""
+        del state, share
         raise GameError(f"{self.name} runs by the clock", do="Call step() or hold().")
 
     def observe(self) -> StepResult:
