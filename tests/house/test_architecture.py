@@ -1,4 +1,4 @@
-"""The architecture is tested too: layers, owners of heavy dependencies, light imports, and a README that tells the truth."""
+"""The architecture is tested too: layers, owners of heavy dependencies, light imports, a README that tells the truth."""
 
 import ast
 import re
@@ -51,7 +51,8 @@ def imports(path: Path) -> set[str]:
 
 
 def test_imports_point_down() -> None:
-    ran = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    linter = Path(sys.executable).parent / "lint-imports"
+    ran = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
 
 
@@ -81,7 +82,8 @@ def test_a_players_machine_stays_small(module: str, forbidden: tuple[str, ...]) 
 
 
 def test_building_the_command_line_imports_nothing_heavy() -> None:
-    code = "import sys; from gi_model.cli import build_app; build_app(); print([m for m in ('torch','av','vizdoom','fastapi') if m in sys.modules])"
+    heavy = ("torch", "av", "vizdoom", "fastapi")
+    code = f"import sys, gi_model.cli as c; c.build_app(); print([m for m in {heavy} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
@@ -93,8 +95,8 @@ def documented_commands() -> list[tuple[str, list[str]]]:
         for block in FENCES.findall(document.read_text()):
             for line in block.replace("\\\n", " ").splitlines():
                 argv = shlex.split(line, comments=True)
-                if argv and argv[0] in ("gi", "$gi") or argv[:2] == ["$", "gi"]:
-                    found.append((document.name, argv[argv.index("gi") + 1 :]))
+                if argv[:1] == ["gi"]:
+                    found.append((document.name, argv[1:]))
     return found
 
 
@@ -120,12 +122,13 @@ def test_the_readme_names_the_two_commands_and_every_department() -> None:
 
 
 def test_the_readme_tree_matches_the_files() -> None:
-    """Every path in the README's tree exists."""
+    """Every path in it exists, and no module is missing."""
     tree = re.search(r"<!-- tree -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert tree is not None
     paths = [line.split()[0] for line in tree.group(1).splitlines() if line.strip()]
-    assert len(paths) > 40
     assert [path for path in paths if not (ROOT / path).exists()] == []
+    modules = {path.relative_to(ROOT).as_posix() for _, path in sources() if path.name != "__init__.py"}
+    assert modules - set(paths) == set()
 
 
 def test_nothing_unsafe_is_loaded() -> None:
