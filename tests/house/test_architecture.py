@@ -1,4 +1,4 @@
-"""The architecture is tested too: layers, owners of heavy dependencies, light imports, a README that tells the truth."""
+"""The architecture is tested too: layers, owners of heavy dependencies, light imports, a truthful README."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from gi_model.cli import build_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPARTMENTS = {"gi_model": ROOT, "gi_data": ROOT / "data", "gi_train": ROOT / "train", "gi_serve": ROOT / "serve"}
-OWNERS = {
+OWNERS: dict[str, str | tuple[str, ...]] = {
     "timm": "gi_model",
     "safetensors": ("gi_model", "gi_train/train_state.py"),
     "av": "gi_data",
