@@ -2,16 +2,19 @@
 
 import json
 import struct
+import threading
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gi_model.actions import ActionSpace, InputState
+from gi_model.stepper import Steps
 from gi_serve.problems import KINDS
 from gi_serve.protocol import MAX_IMAGE_BYTES
 from tests.serve.fake_steppers import EchoStepper, FailingStepper
@@ -122,31 +125,42 @@ def test_a_full_server_says_when_to_come_back(http: httpx.Client, running: Runni
     assert not running.engine.sessions
 
 
+class GatedStepper(EchoStepper):
+    """Answers when the gate is open: a test decides what happens during a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
+        assert self.gate.wait(30)
+        return super().step(frames, slots)
+
+
 def test_a_newer_frame_supersedes_and_an_end_answers_all() -> None:
-    with serving(EchoStepper(seconds=0.3)) as running, ThreadPoolExecutor(4) as pool:
-        http = httpx.Client(base_url=running.url, trust_env=False, timeout=10)
+    stepper = GatedStepper()
+    with serving(stepper) as running, ThreadPoolExecutor(4) as pool:
+        http = httpx.Client(base_url=running.url, trust_env=False, timeout=30)
         where = http.post("/v1/sessions").headers["Location"]
 
-        def post(identity: int) -> httpx.Response:
-            return http.post(f"{where}/frames", content=paint(identity).tobytes(), headers=RAW)
+        def post(identity: int) -> Future[httpx.Response]:
+            """Post a frame without waiting for its answer, but until it has arrived."""
+            count = http.get(where).json()["num_frames"] + 1
+            answer = pool.submit(http.post, f"{where}/frames", content=paint(identity).tobytes(), headers=RAW)
+            wait_until(lambda: bool(http.get(where).json()["num_frames"] == count))
+            return answer
 
-        def received(count: int) -> bool:
-            return bool(http.get(where).json()["num_frames"] == count)
-
-        first = pool.submit(post, 1)
-        wait_until(lambda: received(1))
-        second = pool.submit(post, 2)
-        wait_until(lambda: received(2))
-        third = pool.submit(post, 3)
+        first, second, third = post(1), post(2), post(3)
         check_problem(second.result(), 409, "frame-superseded")
+        stepper.gate.set()
         assert read_identity(state_of(first.result())) == 1
-        answer = third.result()
-        assert read_identity(state_of(answer)) == 3
-        assert first.result().json()["num_dropped"] + answer.json()["num_dropped"] == 1
+        assert read_identity(state_of(third.result())) == 3
+        assert first.result().json()["num_dropped"] + third.result().json()["num_dropped"] == 1
         for end, status, kind in (("reset", 409, "frame-superseded"), ("delete", 410, "session-closed")):
-            waiting, count = pool.submit(post, 4), http.get(where).json()["num_frames"] + 1
-            wait_until(lambda count=count: received(count))  # type: ignore[misc]
+            stepper.gate.clear()
+            waiting = post(4)
             http.post(f"{where}/reset") if end == "reset" else http.delete(where)
+            stepper.gate.set()
             check_problem(waiting.result(), status, kind)
         http.close()
 

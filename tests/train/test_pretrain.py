@@ -202,3 +202,16 @@ def test_the_command_says_what_is_wrong(corpus_path: Path, tmp_path: Path) -> No
         assert ran.returncode == 2
         assert words in ran.stderr.replace("\n", " ")
         assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(corpus_path: Path, tmp_path: Path) -> None:
+    """Gloo, two ranks, the same global batch: the weights agree to float tolerance."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, prefix in (("one", []), ("two", launch)):
+        argv = [*prefix, *command(corpus_path, tmp_path / name, "--steps", "6")]
+        subprocess.run(argv, check=True, env=environment, timeout=240)
+    one, two = (load_policy(RunPaths(tmp_path / name).checkpoint) for name in ("one", "two"))
+    for (name, expected), got in zip(one.named_parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(got, expected, atol=2e-4, rtol=0, msg=name)

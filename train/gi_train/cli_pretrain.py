@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gi_model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gi_model.config import PolicyConfig
+    from gi_train.config import TrainConfig
 
 EXIT_STOPPED = 143  # 128 + SIGTERM: saved and left because it was asked to; run again to go on
 
@@ -40,7 +44,6 @@ def pretrain_command(
     """
     from gi_model.config import preset as policy_preset
     from gi_train.config import PRESETS
-    from gi_train.pretrain import pretrain
 
     policy_config = policy_preset(preset)
     flags = {"steps": steps, "batch_size": batch_size, "window_ticks": window_ticks, "lr_peak": lr}
@@ -48,14 +51,9 @@ def pretrain_command(
     if past_actions is not None:
         policy_config = policy_config.replace(past_actions=past_actions)
     for setting in set_ or ():
-        name, value = _parse_setting(setting)
-        if name in policy_config.to_dict():
-            policy_config = policy_config.replace(**{name: value})
-        elif hasattr(config, name):
-            config = config.replace(**{name: value})
-        else:
-            known = sorted({*policy_config.to_dict(), *vars(config)})
-            raise ConfigError("unknown setting", got=name, expected=", ".join(known))
+        policy_config, config = _apply(setting, policy_config, config)
+    from gi_train.pretrain import pretrain  # seconds of imports: only once the settings are known to be good
+
     result = pretrain(data, out, policy_config, config)
     if result.stopped:
         typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
@@ -66,10 +64,17 @@ def pretrain_command(
         typer.echo(f"policy: {result.checkpoint}")
 
 
-def _parse_setting(text: str) -> tuple[str, object]:
-    name, _, value = text.partition("=")
+def _apply(setting: str, policy: "PolicyConfig", train: "TrainConfig") -> "tuple[PolicyConfig, TrainConfig]":
+    """The configs with one --set NAME=JSON. Raises ConfigError."""
+    name, _, text = setting.partition("=")
     try:
-        return name, json.loads(value)
+        value = json.loads(text)
     except ValueError as error:
         do = "Write numbers plainly and strings in quotes: --set 'encoder=\"vit_tiny_patch16_224\"'."
-        raise ConfigError(f"cannot read --set {text}", got=value, expected="NAME=JSON", do=do) from error
+        raise ConfigError(f"cannot read --set {setting}", got=text, expected="NAME=JSON", do=do) from error
+    value = tuple(value) if isinstance(value, list) else value
+    if name in vars(policy):
+        return policy.replace(**{name: value}), train
+    if name in vars(train):
+        return policy, train.replace(**{name: value})
+    raise ConfigError("unknown setting", got=name, expected=", ".join(sorted({*vars(policy), *vars(train)})))

@@ -24,8 +24,8 @@ from gi_train.episodes import ResultsFile
 from gi_train.report_table import draw_table, make_scoreboard
 
 # At ten minutes; the demo scales them with its minutes.
-HOURS = 0.16  # of recorded play a game: 10,000 frames at 17.5 a second
-STEPS = 2_000
+HOURS = 0.32  # of recorded play a game: 20,000 frames at 17.5 a second
+STEPS = 2_200
 EPISODES = 40
 MIN_EPISODES = 5
 PLAYERS = 18  # games at a time in real time: 120 episodes of half a minute to a minute in about four and a half minutes

@@ -50,6 +50,12 @@ class Stop:
     asked: bool = False
     signals: tuple[int, ...] = field(default=(signal.SIGTERM, signal.SIGINT))
 
+    def agree(self, accelerator: Accelerator) -> None:
+        """Make one rank's wish everybody's: a rank that left alone would hang the others in their next collective."""
+        if accelerator.num_processes > 1:
+            wishes = torch.tensor(float(self.asked), device=accelerator.device)
+            self.asked = bool(accelerator.reduce(wishes, "sum") > 0)
+
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Catch the signals inside; a second one of a kind acts as it always did."""
@@ -86,7 +92,6 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
     )
     progress = TrainProgress(config.steps, position.step, enabled=accelerator.is_main_process)
     stop = Stop()
-
     held_out = build_reader(data, policy_config, config, accelerator, split="val")
 
     def validate() -> dict[str, float]:
@@ -108,6 +113,7 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
             prepared.step()
             prepared.zero_grad()
             step += 1
+            stop.agree(accelerator)
 
             if log and (step % config.log_every == 0 or step == 1):
                 now = time.perf_counter()
@@ -190,4 +196,4 @@ def check_finite(loss: Tensor, norm: Tensor | float | None, step: int, batch: Ba
     clips = sorted({key for key, _ in batch.windows})[:4]
     last = newest_state(paths.steps)
     do = f"Look at clips {clips}, or lower --lr; the last good checkpoint is {last or 'none yet'}."
-    raise TrainingError(f"step {step} has a loss that is not finite", got=float(loss), expected="a number", do=do)
+    raise TrainingError(f"step {step} has a loss that is not finite", got=loss.item(), expected="a number", do=do)
