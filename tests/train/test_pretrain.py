@@ -17,9 +17,10 @@ from gi_model.actions import ActionSpace
 from gi_model.checkpoint import load_policy, read_fingerprint
 from gi_model.config import PolicyConfig, preset
 from gi_model.errors import CheckpointError, TrainingError
-from gi_train.config import RunPaths, TrainConfig
-from gi_train.metrics import Row, evaluate_offline, read_rows
+from gi_train.config import TrainConfig
+from gi_train.metrics import evaluate_offline
 from gi_train.pretrain import PretrainResult, pretrain
+from gi_train.run_files import Row, RunPaths, read_rows
 from gi_train.train_state import newest_state
 
 POLICY: PolicyConfig = preset("debug").replace(height=32, width=48, past_actions="dropout", past_action_dropout=0.3)

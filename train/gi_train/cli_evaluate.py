@@ -86,15 +86,16 @@ def report_command(
     """
     from gi_data.storage import write_atomic
     from gi_train.episodes import ResultsFile
-    from gi_train.report import ReportInputs, read_facts, read_metrics, write_report
+    from gi_train.report import ReportInputs, read_facts, write_report
     from gi_train.report_table import make_scoreboard
+    from gi_train.run_files import read_rows
 
     episodes = [result for path in results for result in ResultsFile(_existing(path)).read()]
     board = make_scoreboard(episodes)
     inputs = ReportInputs(
         results=episodes,
         board=board,
-        metrics=read_metrics(_existing(metrics)) if metrics else (),
+        metrics=read_rows(_existing(metrics)) if metrics else (),
         traces=sorted(_existing(traces).glob("*.npz")) if traces else (),
         facts=read_facts(_existing(facts)) if facts else {},
     )

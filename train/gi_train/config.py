@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from gi_model.errors import ConfigError
@@ -65,30 +64,3 @@ PRESETS: Final[Mapping[str, TrainConfig]] = {
     ),
     "tiny": TrainConfig(),
 }
-
-
-@dataclass(frozen=True)
-class RunPaths:
-    """Where a run keeps what it makes."""
-
-    out: Path
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line: train, val, and run rows."""
-        return self.out / "metrics.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's events."""
-        return self.out / "tensorboard"
-
-    @property
-    def steps(self) -> Path:
-        """Resumable checkpoints, one folder a saved step."""
-        return self.out / "steps"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The finished policy."""
-        return self.out / "checkpoint"

@@ -16,8 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from gi_model.batch import Batch
 from gi_model.policy import Policy
-
-Row = dict[str, float | int | str]
+from gi_train.run_files import read_rows
 
 
 class MetricsLog:
@@ -40,17 +39,6 @@ class MetricsLog:
         """Flush and close both."""
         self._file.close()
         self._board.close()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a metrics.jsonl; a last line cut by a kill is left out."""
-    rows: list[Row] = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 @torch.no_grad()

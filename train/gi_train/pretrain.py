@@ -27,9 +27,10 @@ from gi_model.checkpoint import save_policy
 from gi_model.config import PolicyConfig
 from gi_model.errors import TrainingError
 from gi_model.policy import Policy
-from gi_train.config import RunPaths, TrainConfig
+from gi_train.config import TrainConfig
 from gi_train.metrics import MetricsLog, evaluate_offline
 from gi_train.progress import TrainProgress
+from gi_train.run_files import RunPaths
 from gi_train.train_state import Position, load_state, newest_state, prune_states, save_state
 
 

@@ -18,9 +18,10 @@ from gi_model import __version__
 from gi_model.errors import ConfigError
 from gi_train.episodes import EpisodeResult
 from gi_train.overlay import write_film
-from gi_train.report_charts import Row, draw_accuracy, draw_latency, draw_loss
+from gi_train.report_charts import draw_accuracy, draw_latency, draw_loss
 from gi_train.report_page import Film, Page, render
 from gi_train.report_table import BASELINES, Scoreboard
+from gi_train.run_files import Row
 from gi_train.statistics import summarise_latency
 from gi_train.trace import Trace
 
@@ -101,17 +102,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def read_metrics(path: Path) -> list[Row]:
-    """Rows of a metrics.jsonl; a last line cut by a kill is left out."""
-    rows: list[Row] = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 def read_facts(path: Path) -> dict[str, str]:

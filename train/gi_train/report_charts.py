@@ -5,7 +5,7 @@ Matplotlib draws with stand-in colours, which become CSS variables afterwards; t
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from gi_train.run_files import Row
 from gi_train.statistics import summarise_latency
-
-Row = Mapping[str, Any]  # one line of metrics.jsonl
 
 # Stand-in colour -> CSS variable of the page.
 COLOURS = {"#010101": "--ink", "#020202": "--faint", "#030303": "--line", "#040404": "--accent", "#050505": "--warm"}
