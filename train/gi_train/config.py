@@ -63,7 +63,7 @@ PRESETS: Final[Mapping[str, TrainConfig]] = {
     "debug": TrainConfig(
         steps=40, batch_size=4, window_ticks=6, log_every=5, evaluate_every=20, evaluate_batches=2, save_every=20
     ),
-    # gi pretrain --preset tiny, on the corpus of `make demo`: 225 s on one of two Xeon cores (1,800 frames/s), the other
-    # playing baselines; held-out loss about 3.8 nats a tick, mean normalised score over three games about 0.8.
+    # gi pretrain --preset tiny, on the corpus of `make demo`: 225 s on one of two Xeon cores (1,800 frames/s), the
+    # other playing baselines; held-out loss about 3.8 nats a tick, mean normalised score over three games about 0.8.
     "tiny": TrainConfig(),
 }
