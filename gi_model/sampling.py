@@ -1,8 +1,8 @@
 """Drawing one action token a row, each row by its own rule and its own random number.
 
 The random number is an argument: a stream's draws depend on its own generator only, whatever else is in the batch.
-Motion is drawn by mode: sampling jitters the aim, and the mean of "left" and "right" is "stand still" (closed loop, the
-same weights: mean 4 kills, sample 11, mode 16). Keys are sampled: their mode is "hold nothing" far too often.
+By default motion is drawn by mode: sampling jitters the aim, and the mean of "left" and "right" is "stand still". Keys
+are sampled: where they are rarely held, their mode is to hold nothing.
 
 B rows, K slots, A vocabulary.
 """
