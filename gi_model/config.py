@@ -32,7 +32,7 @@ class PolicyConfig:
     decoder_dim: int = 64
     decoder_layers: int = 1
     past_actions: PastActions = "full"
-    past_action_dropout: float = 0.0
+    past_action_dropout: float = 0.5  # share hidden while training, with past_actions "dropout"
     motion_smoothing_bins: float = 1.0  # standard deviation of the motion targets, in bins; 0 = one-hot
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ class PolicyStepper:
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device).permute(0, 3, 1, 2)
         index = torch.tensor(list(slots), device=self._device)
         tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
-        confidence = [probs[:, list(slots)].prod(dim=-1) for slots in self.action_space.factors.values()]
+        confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
         return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
 
 

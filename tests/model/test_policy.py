@@ -144,6 +144,24 @@ def test_every_drawn_action_decodes(policy: Policy, rule: Sampling) -> None:
         assert (SPACE.encode(SPACE.decode(row)) == row).all()
 
 
+def test_gamepads_and_keyboards_mix_in_a_batch_and_draw_what_they_draw_alone() -> None:
+    """A batch without gamepads scores only a slot's legal ids; one with them scores all. The draws are the same."""
+    policy = make_policy()
+    with torch.no_grad():  # about every second tick on the gamepad, whatever the frame
+        policy.decoder.head.weight[SPACE.gamepad_id].zero_()
+        policy.decoder.head.bias[SPACE.gamepad_id] = 5.0
+    num = 6
+    together, alone = (PolicyStepper(policy, num_slots=num) for _ in range(2))
+    for slot in range(num):
+        for stepper in (together, alone):
+            stepper.open(slot, Sampling(seed=slot))
+    frames = images(num, 16, policy.config)
+    mixed = play(together, frames, [list(range(num))])
+    assert (mixed == play(alone, frames, [[slot] for slot in range(num)])).all()
+    played = [SPACE.decode(row).gamepad is not None for row in mixed.reshape(-1, SPACE.num_tokens)]
+    assert 0.2 < sum(played) / len(played) < 0.8
+
+
 def test_sampled_frequencies_follow_the_scored_probabilities() -> None:
     """What training scores is what play draws: button masks of 4,000 draws against exp(-nll)."""
     policy = make_policy(DEBUG)
