@@ -28,12 +28,13 @@ def decode_clip(corpus: Corpus, clip_id: int, *, height: int, width: int) -> Cli
     row = corpus.row(clip_id)
     labels = corpus.read_labels(row)
     video = corpus.read_video(row)
+    ticks = slice(row.first_tick, row.first_tick + row.num_ticks)
     return Clip(
         key=row.key,
-        frames=decode(video, row.key, num_frames=row.num_ticks, height=height, width=width),
-        inputs=labels.inputs,
-        t_ns=labels.t_ns,
-        known=labels.known,
+        frames=decode(video, row.key, num_frames=ticks.stop, height=height, width=width)[ticks],
+        inputs=labels.inputs[ticks],
+        t_ns=labels.t_ns[ticks],
+        known=labels.known[ticks],
         game=row.game,
         source=row.source,
         license=row.license,

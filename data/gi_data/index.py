@@ -1,4 +1,4 @@
-"""The index: one row a clip, columnar, queryable in place (DuckDB, pyarrow): what is in a corpus, and at which byte.
+"""The index: one row a clip (or a stretch of one), columnar, queryable in place (DuckDB, pyarrow): what is where.
 
 Each shard has its own `SHARD.index.parquet`, written right after the shard: together they mark it finished.
 `index.parquet` is their concatenation, so building it never reads a tar twice. Statistics add up: held controls and
@@ -46,6 +46,7 @@ class IndexRow:
     demonstrator: str
     recording_id: str
     part: int
+    first_tick: int  # of the stored clip: a row is a stretch of it, the whole unless somebody curated
     num_ticks: int
     seconds: float
     fps: float
@@ -164,6 +165,7 @@ def describe(metadata: ClipMetadata, labels: Labels, extents: dict[str, Extent],
         demonstrator=info.demonstrator,
         recording_id=metadata.recording_id,
         part=metadata.part,
+        first_tick=0,
         num_ticks=metadata.num_ticks,
         seconds=metadata.num_ticks / info.fps,
         fps=info.fps,

@@ -16,7 +16,7 @@ from gi_data.storage import write_atomic
 from gi_model.errors import CorpusError
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

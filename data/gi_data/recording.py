@@ -20,13 +20,24 @@ __all__ = ["JsonScalar", "RecordingInfo", "RecordingWriter", "is_finished"]
 
 
 class RecordingWriter:
-    """Writes one recording into `directory`; a context manager that finishes it unless an error passes through."""
+    """Writes one recording into `directory`; a context manager that finishes it unless an error passes through.
 
-    def __init__(self, directory: Path, recording_id: str, info: RecordingInfo, *, clip_ticks: int = 350) -> None:
+    keep_unbound: also store controls that the game does not use, which may spell what a player typed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        recording_id: str,
+        info: RecordingInfo,
+        *,
+        clip_ticks: int = 350,
+        keep_unbound: bool = False,
+    ) -> None:
         if clip_ticks < 1:
             raise CorpusError("a clip needs at least one tick", got=clip_ticks)
         self._directory, self._recording_id = directory, check_recording_id(recording_id)
-        self._info, self._clip_ticks = info, clip_ticks
+        self._info, self._clip_ticks, self._keep_unbound = info, clip_ticks, keep_unbound
         self._finished: list[ClipMetadata] = []
         self._part: OpenPart | None = None
         self._last_ns: int | None = None
@@ -41,10 +52,15 @@ class RecordingWriter:
         self._check(frame, t_ns)
         if self._part is None:
             self._part = OpenPart(self._directory, self._metadata(part=len(self._finished), t0_ns=t_ns))
-        self._part.append(frame, line(self._info.bindings.restrict(state), t_ns=t_ns, known=known))
+        kept = state if self._keep_unbound else self._info.bindings.restrict(state)
+        self._part.append(frame, line(kept, t_ns=t_ns, known=known))
         self._last_ns = t_ns
         if self._part.num_ticks == self._clip_ticks:
             self._finish_part()
+
+    def cut(self) -> None:
+        """End the open part, if any: what comes next does not follow what was last appended."""
+        self._finish_part()
 
     def finish(self, *, score: float | None = None) -> None:
         """End the recording and say what it scored. Raises CorpusError if it holds no tick or the disk refuses."""

@@ -7,9 +7,11 @@ halves the cost of decoding for a tenth more bytes. Rejected: JPEG (10 times the
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from gi_data.storage import disk_error
 from gi_model.errors import ClipError, CorpusError
-from gi_model.frames import Frame, resize
+from gi_model.frames import MAX_SIDE, Frame, resize
 
 CRF = 20  # of recordings; higher is smaller and worse
 CODEC_OPTIONS = {"preset": "veryfast", "tune": "fastdecode"}
@@ -111,6 +113,52 @@ def decode(video: bytes, name: str, *, num_frames: int, height: int, width: int)
     return frames
 
 
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a file's header claims. duration_s is 0 where it does not say."""
+
+    height: int
+    width: int
+    fps: float
+    duration_s: float
+
+
+def probe(path: Path) -> VideoFacts:
+    """Read the header of any video. Raises ClipError if it is none, or its pictures are absurdly large."""
+    try:
+        with av.open(str(path), "r") as container:
+            stream = container.streams.video[0]
+            facts = VideoFacts(
+                stream.height, stream.width, float(stream.average_rate or 0), (container.duration or 0) / av.time_base
+            )
+    except (av.FFmpegError, IndexError) as error:
+        raise _unreadable(path.name, error) from error
+    if not (0 < facts.height <= MAX_SIDE and 0 < facts.width <= MAX_SIDE):
+        got = f"{facts.width}x{facts.height}"
+        raise ClipError(f"video {path.name} has an absurd size", got=got, expected=f"up to {MAX_SIDE} pixels a side")
+    return facts
+
+
+def read_pictures(path: Path) -> Iterator[tuple[int, Callable[[], Frame]]]:
+    """Time stamp in ns and RGB frame, converted only when called, of every picture of any video, in order of time.
+
+    Decodes from the start: captures flag pictures as keyframes that are none, so seeking by the flag lands on wrong
+    ones. Raises ClipError where the file cannot be decoded; what came before was good.
+    """
+    probe(path)
+    reformatter = VideoReformatter()
+    try:
+        with av.open(str(path), "r") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # recordings are read in parallel instead
+            for picture in container.decode(stream):
+                if picture.pts is None or picture.time_base is None:
+                    raise _unreadable(path.name, ValueError("a picture has no time stamp"))
+                yield round(picture.pts * picture.time_base * 10**9), partial(_rgb, reformatter, picture)
+    except (av.FFmpegError, IndexError) as error:
+        raise _unreadable(path.name, error) from error
+
+
 def count_frames(video: bytes, name: str) -> int:
     """Count the frames of a video without decoding them. Raises ClipError if it is no video."""
     try:
@@ -139,10 +187,14 @@ def _decode_rgb(video: bytes, name: str) -> Iterator[Frame]:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # the reader decodes many clips at once instead
             for picture in container.decode(stream):
-                rgb = reformatter.reformat(picture, format="rgb24", **_colours_of(picture))
-                yield np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+                yield _rgb(reformatter, picture)
     except (av.FFmpegError, IndexError) as error:
         raise _unreadable(name, error) from error
+
+
+def _rgb(reformatter: VideoReformatter, picture: av.VideoFrame) -> Frame:
+    rgb = reformatter.reformat(picture, format="rgb24", **_colours_of(picture))
+    return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
 
 
 def _colours_of(picture: av.VideoFrame) -> dict[str, ColorRange | Colorspace]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gi_model.actions import KEYS, MOTION, NEUTRAL, ActionSpace, AxisBinding, Bindings, Gamepad, InputState, merge
 from gi_model.errors import ActionError, CheckpointError, ConfigError
-from tests.model.strategies import keyboards, states
+from tests.model.strategies import gamepads, keyboards, states
 
 SPACE = ActionSpace()
 
@@ -135,6 +135,27 @@ def test_restricting_drops_exactly_what_is_unbound(state: InputState) -> None:
     assert kept.held == state.held & frozenset(BINDINGS.digital.values())
     assert kept.motion == (state.motion[0], 0)
     assert BINDINGS.actions(kept) == BINDINGS.actions(state)
+
+
+PAD_BINDINGS = Bindings(
+    {"jump": "GamepadSouth"}, {"walk": AxisBinding("left_stick.y", -0.5, "m/s"), "gas": AxisBinding("triggers.y", 1.0)}
+)
+
+
+@given(gamepads)
+def test_gamepads_are_bound_axis_by_axis(state: InputState) -> None:
+    pad, kept = state.gamepad, PAD_BINDINGS.restrict(state).gamepad
+    assert pad is not None
+    assert kept == Gamepad(pad.buttons & {"GamepadSouth"}, (0.0, pad.left_stick[1]), (0.0, 0.0), (0.0, pad.triggers[1]))
+    amounts = {name: PAD_BINDINGS.amount(state, name) for name in PAD_BINDINGS.analogue}
+    assert PAD_BINDINGS.press(PAD_BINDINGS.actions(state), amounts).gamepad == kept
+
+
+def test_a_cursor_enters_only_where_the_game_points() -> None:
+    state = InputState(cursor=(0.25, 0.5))
+    assert Bindings().restrict(state).cursor is None
+    assert Bindings(cursor=True).restrict(state) == state
+    assert Bindings.from_dict(Bindings(cursor=True).to_dict()) == Bindings(cursor=True)
 
 
 def test_bindings_refuse_unknown_and_doubled_controls() -> None:
