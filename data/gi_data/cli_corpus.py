@@ -65,6 +65,7 @@ def shard_command(
         "recovered": [key for recovery in recoveries for key in recovery.num_ticks],
         "lost": [key for recovery in recoveries for key in recovery.lost],
         "unfinished": list(work.unfinished),
+        "revoked": list(work.revoked),
         "damaged": list(report.damaged),
     }
     _print_facts(facts, as_json)

@@ -2,11 +2,13 @@
 
 Each shard has its own `SHARD.index.parquet`, written right after the shard: together they mark it finished.
 `index.parquet` is their concatenation, so building it never reads a tar twice. Statistics add up: held controls and
-motion are counts, from which any grouping can be summed.
+motion are counts, from which any grouping can be summed. A million rows are ordinary: whatever looks at all of them
+works on the Arrow table; `IndexRow` is for one at a time.
 """
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -28,6 +30,7 @@ SHARD_INDEX_SUFFIX = ".index.parquet"
 INDEX_NAME = "index.parquet"
 # Buckets of |motion| in counts: bucket i holds [MOTION_EDGES[i], MOTION_EDGES[i + 1]).
 MOTION_EDGES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2**31 - 1)
+_EDITION = re.compile(r"(.+)-r([1-9]\d{0,8})\.tar")
 
 _TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
@@ -36,8 +39,8 @@ _TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.
 class IndexRow:
     """One clip: where it lies, where it comes from, what happens in it."""
 
-    key: str
-    shard: str  # file name
+    key: str  # of the stored clip: in a view, several rows may be stretches of one
+    shard: str  # where it lies: a path relative to the corpus's folder, or (in views) an absolute one, or a URL
     split: str  # "train" | "val"
     game: str
     source: str
@@ -53,6 +56,8 @@ class IndexRow:
     height: int
     width: int
     score: float | None  # of the whole recording
+    quality: float | None  # in [0, 1]; None until somebody curated
+    duplicate_group: int  # rows of one group look alike; -1: nobody looked, or like no other
     bindings: str  # JSON
     video_offset: int
     video_size: int
@@ -75,6 +80,7 @@ class IndexRow:
         """Arrow types of the columns."""
         special = {
             "score": pa.float64(),
+            "quality": pa.float64(),
             "held": pa.map_(pa.string(), pa.int64()),
             "motion_counts": pa.list_(pa.int64()),
         }
@@ -86,44 +92,72 @@ class IndexRow:
         return cls(**(row | {"held": dict(row["held"])}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """The rows of one shard, and the shard's own size in bytes and hash."""
+    """The rows of one shard as a table, and the shard's own size in bytes and hash."""
 
     shard: str
     num_bytes: int
     sha256: str
-    rows: tuple[IndexRow, ...]
+    table: pa.Table
+
+    @property
+    def rows(self) -> tuple[IndexRow, ...]:
+        """The rows as objects."""
+        return tuple(IndexRow.from_table(row) for row in self.table.to_pylist())
 
 
 def index_shard(path: Path, split: str) -> ShardIndex:
     """Read a whole shard and describe its clips. Raises ClipError naming the clip that is damaged or cut."""
-    rows = tuple(_read_row(path, split, key, extents) for key, extents in scan_tar(path))
-    return ShardIndex(path.name, path.stat().st_size, digest_file(path), rows)
+    table = to_table([_read_row(path, split, key, extents) for key, extents in scan_tar(path)])
+    return ShardIndex(path.name, path.stat().st_size, digest_file(path), table)
 
 
 def write_shard_index(directory: Path, index: ShardIndex) -> None:
     """Write `SHARD.index.parquet`: the shard is finished."""
     facts = {"shard": index.shard, "num_bytes": str(index.num_bytes), "sha256": index.sha256}
-    content = _to_parquet(index.rows, facts)
+    content = _to_parquet(index.table.replace_schema_metadata(facts))
     write_atomic(directory / (Path(index.shard).stem + SHARD_INDEX_SUFFIX), content)
 
 
 def read_shard_indexes(directory: Path) -> list[ShardIndex]:
-    """Indexes of the finished shards, by name. Raises CorpusError on one that cannot be read."""
+    """Indexes of the finished shards, by name, but of those that a compaction replaced. Raises CorpusError."""
     paths = sorted(directory.glob(f"*{SHARD_INDEX_SUFFIX}"))
-    return [_read_shard_index(path) for path in paths if path.with_name(_shard_name(path)).exists()]
+    finished = [path for path in paths if path.with_name(_shard_name(path)).exists()]
+    replaced = {replaced_by(_shard_name(path)) for path in finished}
+    return [_read_shard_index(path) for path in finished if _shard_name(path) not in replaced]
 
 
-def write_index(directory: Path, shards: Sequence[ShardIndex]) -> None:
-    """Write `index.parquet`: all rows of all shards."""
-    write_atomic(directory / INDEX_NAME, _to_parquet([row for shard in shards for row in shard.rows], {}))
+def replaced_by(shard: str) -> str:
+    """The shard whose clips `shard` took over when a revoked recording was cut out; "" if it is a first edition."""
+    if not (found := _EDITION.fullmatch(shard)):
+        return ""
+    stem, edition = found[1], int(found[2])
+    return f"{stem}.tar" if edition == 1 else f"{stem}-r{edition - 1}.tar"
+
+
+def next_edition(shard: str) -> str:
+    """Inverse of `replaced_by`: what the shard is called once something was cut out of it."""
+    found = _EDITION.fullmatch(shard)
+    return f"{found[1]}-r{int(found[2]) + 1}.tar" if found else f"{shard.removesuffix('.tar')}-r1.tar"
+
+
+def to_table(rows: Sequence[IndexRow]) -> pa.Table:
+    """Rows as a table of `IndexRow.schema()`."""
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(IndexRow)}
+    columns["held"] = [list(held.items()) for held in columns["held"]]
+    return pa.table(columns, schema=IndexRow.schema())
+
+
+def write_index(directory: Path, table: pa.Table) -> None:
+    """Write `index.parquet`."""
+    write_atomic(directory / INDEX_NAME, _to_parquet(table.replace_schema_metadata({})))
 
 
 def read_index(path: Path) -> pa.Table:
     """Read `index.parquet`. Raises CorpusError if it is not one."""
     try:
-        return pq.read_table(path, schema=IndexRow.schema())
+        return pq.read_table(pa.BufferReader(path.read_bytes()), schema=IndexRow.schema())
     except (pa.ArrowException, OSError, KeyError) as error:
         do = f"Rebuild it: gi index {path.parent}"
         raise CorpusError(f"index {path} cannot be read", got=str(error)[:200], do=do) from error
@@ -172,6 +206,8 @@ def describe(metadata: ClipMetadata, labels: Labels, extents: dict[str, Extent],
         height=info.height,
         width=info.width,
         score=metadata.score,
+        quality=None,
+        duplicate_group=-1,
         bindings=json.dumps(info.bindings.to_dict(), sort_keys=True),
         video_offset=extents[VIDEO].offset,
         video_size=extents[VIDEO].size,
@@ -191,10 +227,7 @@ def describe(metadata: ClipMetadata, labels: Labels, extents: dict[str, Extent],
     )
 
 
-def _to_parquet(rows: Sequence[IndexRow], facts: dict[str, str]) -> bytes:
-    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(IndexRow)}
-    columns["held"] = [list(held.items()) for held in columns["held"]]
-    table = pa.table(columns, schema=IndexRow.schema()).replace_schema_metadata(facts)
+def _to_parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -204,8 +237,8 @@ def _read_shard_index(path: Path) -> ShardIndex:
     try:
         table = pq.read_table(path)
         facts = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
-        rows = tuple(IndexRow.from_table(row) for row in table.to_pylist())
-        return ShardIndex(facts["shard"], int(facts["num_bytes"]), facts["sha256"], rows)
+        table = table.select(IndexRow.schema().names).cast(IndexRow.schema())
+        return ShardIndex(facts["shard"], int(facts["num_bytes"]), facts["sha256"], table)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         do = f"Delete {path.name} and {_shard_name(path)}, then run gi shard again."
         raise CorpusError(f"index {path} cannot be read", got=str(error)[:200], do=do) from error

@@ -2,7 +2,8 @@
 
 The split is by recording, a fixed share of each game's: neighbouring clips of one recording are near-duplicates and
 must not face each other across it. A recording keeps its side when more are added. Clips go in the order of their
-keys' hashes, so that each shard is a fair mixture and an interrupted build continues to the same shards.
+keys' hashes, so that each shard is a fair mixture and an interrupted build continues to the same shards. What was
+revoked in the corpus stays out.
 """
 
 from collections import defaultdict
@@ -14,6 +15,7 @@ from gi_data.index import IndexRow, read_shard_indexes
 from gi_data.metadata import ClipMetadata
 from gi_data.parts import PartPaths
 from gi_data.recovery import scan
+from gi_data.revocation import read_revoked
 from gi_data.storage import digest
 from gi_model.errors import ClipError, CorpusError
 
@@ -30,13 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """New parts of each split in order, clips already in shards, parts not finished, and metadata that is damaged."""
+    """New parts of each split in order, clips already in shards; parts not finished, revoked, and damaged ones."""
 
     destination: Path
     new: dict[str, list[Part]]
     num_placed: int
     unfinished: tuple[str, ...]
     unreadable: tuple[ClipError, ...]
+    revoked: tuple[str, ...] = ()
 
     @property
     def num_new(self) -> int:
@@ -47,7 +50,9 @@ class Plan:
 def plan(sources: Sequence[Path], destination: Path, *, val_fraction: float) -> Plan:
     """Plan a build into `destination`. Raises CorpusError where recordings and shards contradict each other."""
     placed = {row.key: row for shard in read_shard_indexes(destination) for row in shard.rows}
-    parts, unfinished, unreadable = _read_sources(sources)
+    found, unfinished, unreadable = _read_sources(sources)
+    withdrawn = read_revoked(destination).keys()
+    parts = [part for part in found if part.metadata.recording_id not in withdrawn]
     for part in parts:
         _check_unchanged(part, placed.get(part.paths.key))
     sides = _split(parts, placed, val_fraction)
@@ -55,7 +60,8 @@ def plan(sources: Sequence[Path], destination: Path, *, val_fraction: float) -> 
     for part in sorted(parts, key=lambda part: digest(part.paths.key.encode())):
         if part.paths.key not in placed:
             new[sides[part.metadata.recording_id]].append(part)
-    return Plan(destination, new, len(placed), tuple(unfinished), tuple(unreadable))
+    revoked = tuple(part.paths.key for part in found if part.metadata.recording_id in withdrawn)
+    return Plan(destination, new, len(placed), tuple(unfinished), tuple(unreadable), revoked)
 
 
 def _read_sources(sources: Sequence[Path]) -> tuple[list[Part], list[str], list[ClipError]]:

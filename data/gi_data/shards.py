@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from gi_data.index import check_digest, index_shard, read_shard_indexes, write_index, write_shard_index
+import pyarrow as pa
+
+from gi_data.catalog import Catalog
+from gi_data.index import IndexRow, check_digest, index_shard, read_shard_indexes, write_shard_index
 from gi_data.inputs_table import Labels
-from gi_data.manifest import Manifest
+from gi_data.manifest import MANIFEST_NAME, Manifest, facts_of
 from gi_data.planning import Part, Plan
 from gi_data.storage import UNFINISHED_SUFFIX, digest
 from gi_data.tars import INPUTS, METADATA, VIDEO, TarWriter
@@ -51,6 +54,7 @@ def build(plan: Plan, config: ShardConfig, advance: Callable[[], object] = lambd
     Raises ClipError on a damaged clip, CorpusError on more of them than may be skipped or on a disk that refuses.
     """
     directory = plan.destination
+    refuse_view(directory, "gi shard adds tars to a corpus")
     directory.mkdir(parents=True, exist_ok=True)
     for leftover in directory.glob(f"*{UNFINISHED_SUFFIX}"):
         leftover.unlink()
@@ -63,24 +67,34 @@ def build(plan: Plan, config: ShardConfig, advance: Callable[[], object] = lambd
     return BuildReport(refresh(directory), num_written, tuple(damaged.messages))
 
 
-def refresh(directory: Path) -> Manifest:
+def refresh(directory: Path, *, may_be_empty: bool = False) -> Manifest:
     """Write index and manifest from the shards' own indexes. Raises CorpusError if there is no clip."""
     shards = read_shard_indexes(directory)
-    if not any(shard.rows for shard in shards):
+    if not may_be_empty and not any(len(shard.table) for shard in shards):
         do = "Record something first: gi record --help"
         raise CorpusError("a corpus needs at least one clip", got=f"none for {directory}", do=do)
-    write_index(directory, shards)
-    manifest = Manifest.of(shards)
-    manifest.write(directory)
-    return manifest
+    table = pa.concat_tables([IndexRow.schema().empty_table(), *(shard.table for shard in shards)])
+    Catalog(Manifest.of(table, facts_of(shards)), table).write(directory)
+    return Manifest.read(directory)
 
 
 def reindex(directory: Path, advance: Callable[[], object] = lambda: None) -> Manifest:
     """Rebuild everything but the tars, from the tars. Raises ClipError naming a clip that is damaged or cut."""
+    refuse_view(directory, "gi index rebuilds from the tars of a corpus")
     for path in sorted(directory.glob("*.tar")):
         write_shard_index(directory, index_shard(path, _split_of(path)))
         advance()
     return refresh(directory)
+
+
+def refuse_view(directory: Path, what: str) -> None:
+    """Raise CorpusError if `directory` is a view: it has no shards of its own."""
+    if (directory / MANIFEST_NAME).is_file() and not any(directory.glob("*.tar")):
+        bases = Manifest.read(directory).bases
+        if bases:
+            got = f"{directory}, a view over {', '.join(bases)}"
+            do = "Do this to the corpora it is made of, then run again the command that made the view."
+            raise CorpusError(f"{what}, and a view has none", got=got, do=do)
 
 
 class Damaged:
@@ -132,8 +146,8 @@ def _load(part: Part) -> Members:
 
 def _write_split(directory: Path, split: str, clips: Iterator[tuple[str, Members]], config: ShardConfig) -> int:
     """Write shards of one split after those that exist; return how many clips."""
-    taken = {shard.shard for shard in read_shard_indexes(directory)}
-    names = (name for name in (f"{split}-{number:06d}.tar" for number in count()) if name not in taken)
+    taken = {shard.shard.partition("-r")[0].removesuffix(".tar") for shard in read_shard_indexes(directory)}
+    names = (f"{name}.tar" for name in (f"{split}-{number:06d}" for number in count()) if name not in taken)
     num_written = 0
     for first in clips:
         path = directory / next(names)

@@ -1,14 +1,16 @@
 """`verify`: every byte of a corpus against what was written: the hashes of shards and clips.
 
 It reads the shards' indexes, not the merged index, so it works on a corpus that `Corpus` refuses to open, and it
-names every damaged clip instead of stopping at the first.
+names every damaged clip instead of stopping at the first. A view has its own index only; all its shards are read,
+wherever they lie.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gi_data.catalog import Catalog
 from gi_data.index import IndexRow, ShardIndex, check_digest, read_shard_indexes
 from gi_data.manifest import Manifest
 from gi_data.storage import digest_file, read_range
@@ -28,7 +30,7 @@ class Verification:
 def verify(directory: Path, advance: Callable[[], object] = lambda: None) -> Verification:
     """Read everything; `advance` is called after each shard. Raises CorpusError if there is no manifest."""
     manifest = Manifest.read(directory)
-    shards = {shard.shard: shard for shard in read_shard_indexes(directory)}
+    shards = {shard.shard: shard for shard in _shards(directory, manifest)}
     problems: dict[str, str] = {}
     for name, facts in manifest.shards.items():
         if not (directory / name).is_file():
@@ -40,6 +42,10 @@ def verify(directory: Path, advance: Callable[[], object] = lambda: None) -> Ver
             problems |= dict(_damaged_clips(directory, shards[name]))
         advance()
     return Verification(len(manifest.shards), manifest.num_clips, problems)
+
+
+def _shards(directory: Path, manifest: Manifest) -> Iterable[ShardIndex]:
+    return Catalog.open(directory).shards() if manifest.is_view else read_shard_indexes(directory)
 
 
 def _broken_tar(path: Path) -> str:
