@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from gi_data import cli_curate
+from gi_data.cli_output import AsJson, CorpusPath, print_facts, progress_bar
 
+if TYPE_CHECKING:
     from gi_data.corpus_statistics import Statistics
     from gi_data.recovery import Recovery
 
 EXIT_DAMAGED = 1
 SHOWN_CONTROLS = 8
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus (from `gi shard`).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command("index")(index_command)
     app.command("stats")(stats_command)
     app.command("verify")(verify_command)
+    cli_curate.register(app)
 
 
 def shard_command(
@@ -53,7 +52,7 @@ def shard_command(
     config = ShardConfig(shard_mb=shard_mb, skip_damaged=skip_damaged)
     recoveries = [_recover(source) for source in sources] if recover else []
     work = plan(sources, destination, val_fraction=val_fraction)
-    with _progress(as_json) as progress:
+    with progress_bar(as_json) as progress:
         task = progress.add_task("sharding", total=work.num_new)
         report = build(work, config, lambda: progress.advance(task))
     facts = {
@@ -68,7 +67,7 @@ def shard_command(
         "revoked": list(work.revoked),
         "damaged": list(report.damaged),
     }
-    _print_facts(facts, as_json)
+    print_facts(facts, as_json)
 
 
 def index_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
@@ -78,10 +77,10 @@ def index_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
     """
     from gi_data.shards import reindex
 
-    with _progress(as_json) as progress:
+    with progress_bar(as_json) as progress:
         task = progress.add_task("indexing", total=len(list(corpus.glob("*.tar"))))
         manifest = reindex(corpus, lambda: progress.advance(task))
-    _print_facts({"clips": manifest.num_clips, "hours": manifest.hours, "shards": len(manifest.shards)}, as_json)
+    print_facts({"clips": manifest.num_clips, "hours": manifest.hours, "shards": len(manifest.shards)}, as_json)
 
 
 def stats_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
@@ -106,10 +105,10 @@ def verify_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
     from gi_data.manifest import Manifest
     from gi_data.verification import verify
 
-    with _progress(as_json) as progress:
+    with progress_bar(as_json) as progress:
         task = progress.add_task("verifying", total=len(Manifest.read(corpus).shards))
         result = verify(corpus, lambda: progress.advance(task))
-    _print_facts(dataclasses.asdict(result), as_json)
+    print_facts(dataclasses.asdict(result), as_json)
     if result.problems:
         raise typer.Exit(EXIT_DAMAGED)
 
@@ -120,33 +119,6 @@ def _recover(directory: Path) -> "Recovery":
     scan(directory)  # says that there is no such directory, before the lock would make one
     with locked(directory):
         return recover(directory)
-
-
-def _progress(as_json: bool) -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=as_json)
-
-
-def _print_facts(facts: dict[str, object], as_json: bool) -> None:
-    """Name and value of each fact; empty lists are left out for people, kept for scripts."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    console = Console()
-    for name, value in facts.items():
-        lines = [f"{key}: {text}" for key, text in value.items()] if isinstance(value, dict) else value
-        if isinstance(lines, list):
-            for line in lines:
-                console.print(f"[yellow]{name}[/] {escape(str(line))}", highlight=False)
-        else:
-            shown = f"{lines:.3f}" if isinstance(lines, float) else escape(str(lines))
-            console.print(f"{name.replace('_', ' ')} [bold]{shown}[/]", highlight=False)
 
 
 def _print_statistics(games: "list[Statistics]") -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +126,15 @@ def read_shard_indexes(directory: Path) -> list[ShardIndex]:
     finished = [path for path in paths if path.with_name(_shard_name(path)).exists()]
     replaced = {replaced_by(_shard_name(path)) for path in finished}
     return [_read_shard_index(path) for path in finished if _shard_name(path) not in replaced]
+
+
+def locate(directory: Path, name: str) -> Path:
+    """Where a shard (or a base) lies that an index in `directory` calls `name`."""
+    if "://" not in name:
+        return directory / name
+    from upath import UPath
+
+    return cast(Path, UPath(name))
 
 
 def replaced_by(shard: str) -> str:

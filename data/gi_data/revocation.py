@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from gi_data.index import locate
 from gi_data.manifest import Manifest
 from gi_data.storage import write_atomic
 from gi_model.errors import CorpusError
@@ -39,7 +40,7 @@ def revoked_anywhere(directory: Path, manifest: Manifest) -> frozenset[str]:
     revoked: set[str] = set()
     for folder in sorted(folders):
         with suppress(NotADirectoryError):
-            revoked |= read_revoked(directory / folder).keys()
+            revoked |= read_revoked(locate(directory, folder)).keys()
     return frozenset(revoked)
 
 
