@@ -32,7 +32,8 @@ class SourceRecording:
 
     start_ns, end_ns: the time in which both frames and inputs are there. Labels are already where the format's offset
     puts them: an event at t happened while the frame of time t was on the screen. fps: the format's own rate, None
-    where it has none (event logs). unknown: counts of what the file holds and we have no name for.
+    where it has none (event logs). cuts: stretches (from, until) in between that are no play and are left out. unknown:
+    counts of what the file holds and we have no name for.
     """
 
     game: str
@@ -47,6 +48,7 @@ class SourceRecording:
     consent: str = "see source"
     extra: Mapping[str, JsonScalar] = field(default_factory=dict)
     unknown: Counter[str] = field(default_factory=Counter)
+    cuts: Sequence[tuple[int, int]] = ()
 
 
 class Importer(Protocol):
