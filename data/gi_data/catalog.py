@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from gi_data.index import INDEX_NAME, ShardIndex, read_index, write_index
 from gi_data.manifest import Manifest
 from gi_data.revocation import read_revoked, revoked_anywhere
+from gi_data.storage import Location
 from gi_model.errors import CorpusError
 
 
@@ -28,7 +29,7 @@ class Catalog:
     table: pa.Table
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
+    def open(cls, directory: Location) -> Self:
         """Read what describes a corpus. Raises CorpusError if there is none, or if its parts contradict each other."""
         manifest = Manifest.read(directory)
         table = read_index(directory / INDEX_NAME)
@@ -58,7 +59,7 @@ def without(table: pa.Table, revoked: frozenset[str]) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table["recording_id"], pa.array(sorted(revoked), pa.string()))))
 
 
-def _check(manifest: Manifest, table: pa.Table, directory: Path) -> None:
+def _check(manifest: Manifest, table: pa.Table, directory: Location) -> None:
     again = "Run again the command that made this view." if manifest.is_view else f"Run: gi index {directory}"
     indexed = set(table["shard"].unique().to_pylist())
     if len(table) != manifest.num_clips or indexed != set(manifest.shards):

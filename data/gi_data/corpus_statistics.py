@@ -1,7 +1,6 @@
 """`Statistics`: what the clips of a corpus hold, game by game, summed from the index alone."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from gi_data.catalog import Catalog
 from gi_data.index import MOTION_EDGES
 from gi_data.manifest import held_ticks
+from gi_data.storage import Location
 
 PERCENTILES = (50, 90, 99)
 ALL_GAMES = "all"
@@ -54,7 +54,7 @@ class Statistics:
         )
 
 
-def statistics(directory: Path) -> list[Statistics]:
+def statistics(directory: Location) -> list[Statistics]:
     """Statistics of each game, then of all together. Raises CorpusError if there is no corpus."""
     table = Catalog.open(directory).table
     games = sorted(table["game"].unique().to_pylist())

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
-from gi_data.storage import digest, digest_file, read_range, write_atomic
+from gi_data.storage import Location, digest, digest_file, read_range, resolve, write_atomic
 from gi_data.tars import INPUTS, METADATA, VIDEO, Extent, scan_tar
 from gi_model.actions import NEUTRAL
 from gi_model.errors import ClipError, CorpusError
@@ -128,13 +128,9 @@ def read_shard_indexes(directory: Path) -> list[ShardIndex]:
     return [_read_shard_index(path) for path in finished if _shard_name(path) not in replaced]
 
 
-def locate(directory: Path, name: str) -> Path:
+def locate(directory: Location, name: str) -> Location:
     """Where a shard (or a base) lies that an index in `directory` calls `name`."""
-    if "://" not in name:
-        return directory / name
-    from upath import UPath
-
-    return cast(Path, UPath(name))
+    return resolve(directory, name)
 
 
 def replaced_by(shard: str) -> str:
@@ -163,7 +159,7 @@ def write_index(directory: Path, table: pa.Table) -> None:
     write_atomic(directory / INDEX_NAME, _to_parquet(table.replace_schema_metadata({})))
 
 
-def read_index(path: Path) -> pa.Table:
+def read_index(path: Location) -> pa.Table:
     """Read `index.parquet`. Raises CorpusError if it is not one."""
     try:
         return pq.read_table(pa.BufferReader(path.read_bytes()), schema=IndexRow.schema())

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gi_data.index import ShardIndex
-from gi_data.storage import write_atomic
+from gi_data.storage import Location, write_atomic
 from gi_model.errors import CorpusError
 
 MANIFEST_NAME = "manifest.json"
@@ -79,7 +79,7 @@ class Manifest:
         write_atomic(directory / MANIFEST_NAME, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
+    def read(cls, directory: Location) -> Self:
         """Inverse of `write`. Raises CorpusError if there is none, or one of another schema version."""
         path = directory / MANIFEST_NAME
         if not path.is_file():

@@ -14,13 +14,13 @@ from typing import Any
 
 from gi_data.index import locate
 from gi_data.manifest import Manifest
-from gi_data.storage import write_atomic
+from gi_data.storage import Location, write_atomic
 from gi_model.errors import CorpusError
 
 REVOKED_NAME = "revoked.jsonl"
 
 
-def read_revoked(directory: Path) -> dict[str, dict[str, Any]]:
+def read_revoked(directory: Location) -> dict[str, dict[str, Any]]:
     """Tombstones in `directory` by recording id. Raises CorpusError if they cannot be read: none may be missed."""
     try:
         lines = (directory / REVOKED_NAME).read_bytes().splitlines()
@@ -34,7 +34,7 @@ def read_revoked(directory: Path) -> dict[str, dict[str, Any]]:
         raise CorpusError(f"{directory / REVOKED_NAME} cannot be read", got=str(error)[:200], do=do) from error
 
 
-def revoked_anywhere(directory: Path, manifest: Manifest) -> frozenset[str]:
+def revoked_anywhere(directory: Location, manifest: Manifest) -> frozenset[str]:
     """Ids revoked in a corpus, in the corpora that a view names, or where its shards lie."""
     folders = {"", *manifest.bases, *(parent_of(shard) for shard in manifest.shards)}
     revoked: set[str] = set()

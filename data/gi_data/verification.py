@@ -8,13 +8,13 @@ wherever they lie.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from gi_data.catalog import Catalog
 from gi_data.index import IndexRow, ShardIndex, check_digest, locate, read_shard_indexes
 from gi_data.manifest import Manifest
-from gi_data.storage import digest_file, read_range
+from gi_data.storage import Location, digest_file, read_range
 from gi_data.tars import scan_tar
+from gi_data.urls import Url
 from gi_model.errors import ClipError, CorpusError
 
 
@@ -27,7 +27,7 @@ class Verification:
     problems: dict[str, str]
 
 
-def verify(directory: Path, advance: Callable[[], object] = lambda: None) -> Verification:
+def verify(directory: Location, advance: Callable[[], object] = lambda: None) -> Verification:
     """Read everything; `advance` is called after each shard. Raises CorpusError if there is no manifest."""
     manifest = Manifest.read(directory)
     shards = {shard.shard: shard for shard in _shards(directory, manifest)}
@@ -44,12 +44,16 @@ def verify(directory: Path, advance: Callable[[], object] = lambda: None) -> Ver
     return Verification(len(manifest.shards), manifest.num_clips, problems)
 
 
-def _shards(directory: Path, manifest: Manifest) -> Iterable[ShardIndex]:
-    return Catalog.open(directory).shards() if manifest.is_view else read_shard_indexes(directory)
+def _shards(directory: Location, manifest: Manifest) -> Iterable[ShardIndex]:
+    if manifest.is_view or isinstance(directory, Url):
+        return Catalog.open(directory).shards()
+    return read_shard_indexes(directory)
 
 
-def _broken_tar(path: Path) -> str:
-    """Where the tar itself stops being readable: headers are in no clip's hash."""
+def _broken_tar(path: Location) -> str:
+    """Where the tar itself stops being readable: headers are in no clip's hash. Looked for on disk only."""
+    if isinstance(path, Url):
+        return ""
     try:
         deque(scan_tar(path), maxlen=0)
     except CorpusError as error:
@@ -57,7 +61,7 @@ def _broken_tar(path: Path) -> str:
     return ""
 
 
-def _damaged_clips(directory: Path, shard: ShardIndex) -> Iterator[tuple[str, str]]:
+def _damaged_clips(directory: Location, shard: ShardIndex) -> Iterator[tuple[str, str]]:
     for row in shard.rows:
         try:
             _check_clip(locate(directory, shard.shard), row)
@@ -65,7 +69,7 @@ def _damaged_clips(directory: Path, shard: ShardIndex) -> Iterator[tuple[str, st
             yield row.key, str(error)
 
 
-def _check_clip(path: Path, row: IndexRow) -> None:
+def _check_clip(path: Location, row: IndexRow) -> None:
     members = {
         "video": (row.video_offset, row.video_size, row.video_sha256),
         "labels": (row.inputs_offset, row.inputs_size, row.inputs_sha256),
