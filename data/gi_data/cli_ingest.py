@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gi_data.cli_calibrate import calibrate_and_print
+
 if TYPE_CHECKING:
     from gi_data.ingest.convert import Ingested
     from gi_data.ingest.ingest import IngestPlan, IngestReport
@@ -81,12 +83,13 @@ def ingest_command(
         license=license_,
         consent=consent,
     )
-    importer = load_importer(format_name)
-    if calibrate:
-        raise typer.Exit(_calibrate())
-    if destination is None:
+    if destination is None and not calibrate:
         raise typer.BadParameter("name the folder for the recordings", param_hint="DST")
-    plan = IngestPlan(importer, source, destination, config, limit, workers or os.cpu_count() or 1)
+    importer, workers = load_importer(format_name), workers or os.cpu_count() or 1
+    plan = IngestPlan(importer, source, destination or source, config, limit, workers)
+    if calibrate:
+        calibrate_and_print(plan, as_json=as_json)
+        return
     report = _ingest_with_progress(plan, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(summarise(plan, report)))
@@ -94,10 +97,6 @@ def ingest_command(
         _print_report(plan, report)
     if len(report.failures) > skip_damaged:
         raise typer.Exit(EXIT_DAMAGED)
-
-
-def _calibrate() -> int:
-    raise typer.BadParameter("not yet", param_hint="--calibrate")
 
 
 def formats_command(

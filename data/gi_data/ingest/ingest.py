@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gi_data.engines import map_local
+from gi_data.ingest.calibration import Calibration, calibrate_one, doubtful
 from gi_data.ingest.convert import IngestConfig, Ingested, IngestJob, failed, ingest_one
 from gi_data.ingest.source import Found, Importer
 from gi_data.metadata import ClipMetadata, check_recording_id, clip_key
@@ -81,6 +82,17 @@ def ingest(plan: IngestPlan, advance: Callable[[Ingested], None] = lambda _: Non
             reports.append(report)
             advance(report)
     return IngestReport(tuple(sorted(reports, key=lambda one: one.recording_id)))
+
+
+def calibrate(plan: IngestPlan, advance: Callable[[Calibration], None] = lambda _: None) -> tuple[Calibration, ...]:
+    """Measure how labels lie against pictures in the recordings of `plan`; nothing is written."""
+    found = find(plan.importer, plan.source, limit=plan.limit)
+    jobs = [IngestJob(plan.importer, one, plan.destination, plan.config) for one in found]
+    results = []
+    for result in map_local(calibrate_one, jobs, workers=min(plan.workers, len(jobs)), on_death=doubtful):
+        results.append(result)
+        advance(result)
+    return tuple(sorted(results, key=lambda one: one.recording_id))
 
 
 def find(importer: Importer, source: Path, *, limit: int | None = None) -> Sequence[Found]:
