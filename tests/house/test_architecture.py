@@ -25,7 +25,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "vizdoom": "gi_data/envs",
     "ale_py": "gi_data/envs",
     "accelerate": "gi_train",
-    "matplotlib": "gi_train",
+    "matplotlib": ("gi_train", "gi_data/card"),
     "fastapi": "gi_serve",
     "uvicorn": "gi_serve",
     "prometheus_client": "gi_serve",
