@@ -23,7 +23,7 @@ def calibrate_and_print(plan: "IngestPlan", *, as_json: bool) -> None:
         each = [dataclasses.asdict(one) for one in calibrations]
         typer.echo(json.dumps({"offset_ms": offset_ms, "in_use_ms": plan.config.offset_ms, "each": each}))
     else:
-        _print_table(calibrations)
+        _print_each(calibrations)
         typer.echo(_advice(calibrations, offset_ms, plan.config.offset_ms))
     if offset_ms is None:
         raise typer.Exit(EXIT_UNKNOWN)
@@ -42,19 +42,17 @@ def _calibrate_with_progress(plan: "IngestPlan", *, quiet: bool) -> "tuple[Calib
         return calibrate(plan, lambda _: progress.advance(task))
 
 
-def _print_table(calibrations: "tuple[Calibration, ...]") -> None:
-    from rich.box import SIMPLE
+def _print_each(calibrations: "tuple[Calibration, ...]") -> None:
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
 
-    headings = ("offset ms", "+-", "r now", "r best", "axis", "% of width/count", "steps", "sure")
-    table = Table(Column("recording", overflow="fold"), *headings, "doubt", box=SIMPLE, padding=(0, 1, 0, 0))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     for one in calibrations:
-        numbers = (f"{one.offset_ms:.0f}", f"{one.spread_ms:.0f}", f"{one.correlation_now:.2f}")
-        more = (one.axis, f"{100 * one.widths_per_count:.3f}", str(one.num_steps), f"{one.confidence:.0%}")
-        table.add_row(escape(one.recording_id), *numbers, f"{one.correlation:.2f}", *more, escape(one.doubt))
-    Console(highlight=False).print(table)
+        found = f"offset {one.offset_ms + 0.0:.0f} +- {one.spread_ms:.0f} ms, {one.confidence:.0%} of resamples agree"
+        strength = f"correlation {one.correlation_now:.2f} now, {one.correlation:.2f} there, {one.num_steps} steps"
+        scale = f"{one.axis}: {100 * one.widths_per_count:.3f} % of the width a count"
+        console.print(f"{one.recording_id}: {found}; {strength}; {scale}")
+        if one.doubt:
+            console.print(f"  not to be trusted: {one.doubt}", style="yellow")
 
 
 def _advice(calibrations: "tuple[Calibration, ...]", offset_ms: float | None, in_use_ms: float) -> str:
@@ -70,4 +68,4 @@ def _advice(calibrations: "tuple[Calibration, ...]", offset_ms: float | None, in
         return f"{text}. Labels lie right within half a tick: keep --offset-ms {in_use_ms:g}"
     if any(one.correlation > 0 for one in trusted):
         text += "; some pictures move with the mouse: an inverted axis?"
-    return f"{text}. Suggested: --offset-ms {offset_ms:.0f}"
+    return f"{text}. Suggested: --offset-ms {offset_ms + 0.0:.0f}"

@@ -124,7 +124,7 @@ def failed(job: IngestJob, why: str, *, is_fatal: bool = False) -> Ingested:
 
 def clear(directory: Path, recording_id: str) -> None:
     """Delete every file of a recording."""
-    for path in directory.glob(f"{recording_id}-[0-9][0-9][0-9][0-9]*.*"):
+    for path in directory.glob(f"{recording_id}-[0-9][0-9][0-9][0-9].*"):
         path.unlink(missing_ok=True)
 
 
