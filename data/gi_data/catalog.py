@@ -29,14 +29,19 @@ class Catalog:
     table: pa.Table
 
     @classmethod
-    def open(cls, directory: Location) -> Self:
-        """Read what describes a corpus. Raises CorpusError if there is none, or if its parts contradict each other."""
+    def open(cls, directory: Location, *, lean: bool = False) -> Self:
+        """Read what describes a corpus (lean: see `read_index`).
+
+        Raises CorpusError if there is none, or if its parts contradict each other.
+        """
         manifest = Manifest.read(directory)
-        table = read_index(directory / INDEX_NAME)
+        table = read_index(directory / INDEX_NAME, lean=lean)
         _check(manifest, table, directory)
         kept = without(table, revoked_anywhere(directory, manifest))
         if len(kept) == len(table):
             return cls(manifest, table)
+        if lean:
+            return cls(cls.open(directory).manifest, kept)
         return cls(Manifest.of(kept, manifest.shards, bases=manifest.bases), kept)
 
     def write(self, directory: Path) -> None:
