@@ -139,11 +139,12 @@ def probe(path: Path) -> VideoFacts:
     return facts
 
 
-def read_pictures(path: Path) -> Iterator[tuple[int, Callable[[], Frame]]]:
+def read_pictures(path: Path, *, start_ns: int = 0) -> Iterator[tuple[int, Callable[[], Frame]]]:
     """Time stamp in ns and RGB frame, converted only when called, of every picture of any video, in order of time.
 
-    Decodes from the start: captures flag pictures as keyframes that are none, so seeking by the flag lands on wrong
-    ones. Raises ClipError where the file cannot be decoded; what came before was good.
+    Decodes from the start unless told to begin at the keyframe before `start_ns`: captures flag pictures as keyframes
+    that are none, so seeking by the flag lands on wrong ones. Raises ClipError where the file cannot be decoded; what
+    came before was good.
     """
     probe(path)
     reformatter = VideoReformatter()
@@ -151,6 +152,8 @@ def read_pictures(path: Path) -> Iterator[tuple[int, Callable[[], Frame]]]:
         with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # recordings are read in parallel instead
+            if start_ns and stream.time_base:
+                container.seek(int(Fraction(start_ns, 10**9) / stream.time_base), stream=stream)
             for picture in container.decode(stream):
                 if picture.pts is None or picture.time_base is None:
                     raise _unreadable(path.name, ValueError("a picture has no time stamp"))
