@@ -51,7 +51,7 @@ class RecordingsImporter:
             game=info.game,
             fps=info.fps,
             start_ns=grid.time(0),
-            end_ns=grid.time(int(grid.ticks[-1][-1]) + 1),
+            end_ns=grid.time(int(grid.ticks[-1][-1]) + 1) + 1,  # times are rounded: the last tick is a whole one
             frames=lambda: _frames(parts, grid),
             events=lambda: _events(rows, grid),
             bindings=info.bindings,
