@@ -1,6 +1,7 @@
 """`Batch`: windows of clips as tensors: what the reader gives and the policy learns from.
 
-B windows, T ticks, K action tokens a tick. Frames stay uint8 until they are inside the model.
+B windows, T ticks, K action tokens a tick. Frames stay uint8 until they are inside the model, and stay planes
+(`gi_model.planes`) until they are on its device where the corpus stores the model's own size.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gi_model.errors import CorpusError
+from gi_model.planes import BLUE_U, GREEN_U, GREEN_V, HALF, LUMA, ONE, RED_V
 
 
 class Window(NamedTuple):
@@ -26,7 +28,7 @@ PADDING = Window("", 0)
 class Batch:
     """B windows of T ticks; `known` False: the action is unlabelled or not the player's, and must not be learned."""
 
-    frames: Tensor  # uint8 (B, T, 3, H, W)
+    frames: Tensor  # uint8 (B, T, 3, H, W) RGB, or planes (B, T, H * 3 / 2, W)
     actions: Tensor  # int64 (B, T, K)
     known: Tensor  # bool (B, T)
     previous: Tensor  # int64 (B, K): the tick before the window; neutral where it is not known
@@ -45,14 +47,35 @@ class Batch:
             "game_id": (b,),
         }
         got = {name: tuple(getattr(self, name).shape) for name in expected}
-        if got != expected or self.frames.dtype != torch.uint8 or len(self.windows) not in (0, b):
+        is_pictures = self.frames.dtype == torch.uint8 and self.frames.ndim in (4, 5)
+        if got != expected or not is_pictures or len(self.windows) not in (0, b):
             raise CorpusError("a batch's parts do not fit together", got=got, expected=expected)
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def is_planes(self) -> bool:
+        """Whether frames are planes still."""
+        return self.frames.ndim == 4
+
+    def rgb(self) -> Tensor:
+        """Frames as RGB, uint8 (B, T, 3, H, W)."""
+        return planes_to_rgb(self.frames) if self.is_planes else self.frames
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Copy to `device`."""
         names = ("frames", "actions", "known", "previous", "previous_known", "game_id")
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
         return replace(self, **moved)
+
+
+def planes_to_rgb(planes: Tensor) -> Tensor:
+    """`gi_model.planes.to_rgb` on any device, the same bytes: uint8 (..., H * 3 / 2, W) -> (..., 3, H, W)."""
+    height, width = planes.shape[-2] * 2 // 3, planes.shape[-1]
+    base = (planes[..., :height, :].float() - 16) * LUMA + HALF
+    chroma = planes[..., height:, :].reshape(*planes.shape[:-2], 2, height // 2, width // 2)
+    u, v = (chroma.float() - 128).unbind(-3)
+    offsets = torch.stack([RED_V * v, GREEN_U * u + GREEN_V * v, BLUE_U * u], dim=-3)
+    colours = base.unsqueeze(-3) + offsets.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    return (colours / ONE).floor_().clamp_(0, 255).to(torch.uint8)

@@ -76,8 +76,8 @@ class Policy(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D); each depends on its own and earlier frames and on earlier actions only."""
-        num_batch, num_ticks = batch.frames.shape[:2]
-        tokens = self.encoder(batch.frames.flatten(0, 1)).unflatten(0, (num_batch, num_ticks))
+        frames = batch.rgb()
+        tokens = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         if self.past is not None:
             actions = torch.cat([batch.previous[:, None], batch.actions[:, :-1]], dim=1)
             known = torch.cat([batch.previous_known[:, None], batch.known[:, :-1]], dim=1)

@@ -5,23 +5,22 @@ Lines can be appended and survive a kill; a table is small and can be queried in
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gi_model.actions import Gamepad, InputState
+from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputColumns, InputState
+from gi_model.actions.columns import CONTROL_IDS, CONTROLS
 from gi_model.errors import ActionError, ClipError
 
-_GAMEPAD = pa.struct(
-    [("buttons", pa.list_(pa.string()))]
-    + [(f"{stick}_{axis}", pa.float64()) for stick in ("left", "right") for axis in "xy"]
-    + [("trigger_left", pa.float64()), ("trigger_right", pa.float64())]
-)
+_AXES = ("left_x", "left_y", "right_x", "right_y", "trigger_left", "trigger_right")
+_GAMEPAD = pa.struct([("buttons", pa.list_(pa.string())), *((axis, pa.float64()) for axis in _AXES)])
 SCHEMA = pa.schema(
     [
         pa.field("t_ns", pa.int64(), nullable=False),
@@ -63,13 +62,11 @@ class Labels:
     @classmethod
     def from_parquet(cls, content: bytes, name: str) -> Self:
         """Inverse of `to_parquet`. Raises ClipError naming clip `name`."""
+        columns = LabelColumns.from_parquet(content, name)
         try:
-            columns = pq.read_table(pa.BufferReader(content), schema=SCHEMA).to_pydict()
-            rows = zip(*(columns[field] for field in SCHEMA.names[2:]), strict=True)
-            states = tuple(_state(row) for row in rows)
-        except (pa.ArrowException, ActionError, OSError, KeyError) as error:
+            return cls(columns.inputs.states(), columns.t_ns, columns.known)
+        except ActionError as error:
             raise _unreadable(name, error) from error
-        return cls(states, np.array(columns["t_ns"], dtype=np.int64), np.array(columns["known"], dtype=bool))
 
     @classmethod
     def from_lines(cls, content: bytes, name: str, *, cut_off: bool = False) -> Self:
@@ -94,6 +91,30 @@ class Labels:
             np.array([t_ns for _, t_ns, _ in rows], dtype=np.int64),
             np.array([known for _, _, known in rows], dtype=bool),
         )
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """The same as `Labels`, in arrays: what reads many clips builds no object a tick."""
+
+    inputs: InputColumns
+    t_ns: NDArray[np.int64]  # (T,)
+    known: NDArray[np.bool_]  # (T,)
+
+    def __getitem__(self, ticks: slice) -> Self:
+        return type(self)(self.inputs[ticks], self.t_ns[ticks], self.known[ticks])
+
+    @classmethod
+    def from_parquet(cls, content: bytes, name: str) -> Self:
+        """Read what `Labels.to_parquet` wrote. Raises ClipError naming clip `name`."""
+        try:
+            table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
+            if not table.schema.equals(SCHEMA):
+                raise ValueError(f"other columns: {table.schema.names}")
+            t_ns, known = table["t_ns"].to_numpy(), table["known"].to_numpy()
+            return cls(_input_columns(table), t_ns.astype(np.int64), known.astype(bool))
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            raise _unreadable(name, error) from error
 
 
 def line(state: InputState, *, t_ns: int, known: bool) -> bytes:
@@ -121,21 +142,45 @@ def _gamepad_row(pad: Gamepad | None) -> dict[str, Any] | None:
     }
 
 
-def _state(row: Iterable[Any]) -> InputState:
-    keys, buttons, dx, dy, wheel_x, wheel_y, cursor_x, cursor_y, pad = row
-    cursor = None if cursor_x is None else (cursor_x, cursor_y)
-    return InputState(frozenset(keys), frozenset(buttons), (dx, dy), (wheel_x, wheel_y), cursor, _gamepad(pad))
-
-
-def _gamepad(row: dict[str, Any] | None) -> Gamepad | None:
-    if row is None:
-        return None
-    return Gamepad(
-        frozenset(row["buttons"]),
-        (row["left_x"], row["left_y"]),
-        (row["right_x"], row["right_y"]),
-        (row["trigger_left"], row["trigger_right"]),
+def _input_columns(table: pa.Table) -> InputColumns:
+    num = len(table)
+    held = np.zeros((num, len(CONTROLS)), dtype=bool)
+    _hold(held, table["keys"], KEYS)
+    _hold(held, table["buttons"], MOUSE_BUTTONS)
+    pads = pa.array([], type=_GAMEPAD) if not num else table["gamepad"].combine_chunks()
+    axes = np.zeros((num, 6), dtype=np.float64)
+    if num > pads.null_count:
+        _hold(held, pc.struct_field(pads, "buttons"), GAMEPAD_BUTTONS)
+        axes = np.stack([_floats(pc.struct_field(pads, axis)) for axis in _AXES], axis=1)
+    if (np.abs(axes) > 1).any() or (axes[:, 4:] < 0).any():
+        raise ValueError("a stick or a trigger is out of range")
+    return InputColumns(
+        held=held,
+        motion=np.stack([table[name].to_numpy() for name in ("dx", "dy")], axis=1).astype(np.int64),
+        wheel=np.stack([table[name].to_numpy() for name in ("wheel_x", "wheel_y")], axis=1).astype(np.int64),
+        has_cursor=table["cursor_x"].is_valid().to_numpy(),
+        cursor=np.stack([_floats(table[name]) for name in ("cursor_x", "cursor_y")], axis=1),
+        has_gamepad=table["gamepad"].is_valid().to_numpy(),
+        axes=axes,
     )
+
+
+def _hold(held: NDArray[np.bool_], lists: pa.ChunkedArray | pa.Array, known: Sequence[str]) -> None:
+    """Mark what lists of control names, one a tick, name. Raises ValueError on a name that is not `known`."""
+    names = pc.list_flatten(lists)
+    names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    if not len(names):
+        return
+    coded = names.dictionary_encode()
+    if unknown := set(distinct := coded.dictionary.to_pylist()) - set(known):
+        raise ValueError(f"unknown control {sorted(map(str, unknown))[0]!r}")
+    ids = np.array([CONTROL_IDS[name] for name in distinct])
+    held[pc.list_parent_indices(lists).to_numpy(), ids[coded.indices.to_numpy()]] = True
+
+
+def _floats(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
+    return values
 
 
 def _unreadable(name: str, error: Exception) -> ClipError:

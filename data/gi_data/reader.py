@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from gi_data.buffers import BufferPool
 from gi_data.clip_loader import ClipLoader, decode_clip
 from gi_data.corpus import Corpus
 from gi_data.order import OrderConfig, Place, WindowOrder
@@ -34,6 +35,8 @@ _LOOKAHEAD = 1024  # windows whose clips are decoded ahead: enough that a new bl
 class Reader:
     """Iterates over this rank's batches. Raises CorpusError where the corpus has no window to read.
 
+    Frames are planes (`gi_model.planes`) where every clip is stored at the model's size, else RGB.
+
     `wait_s`: seconds that iteration has waited for data.
     """
 
@@ -43,8 +46,10 @@ class Reader:
         self.wait_s = 0.0
         self._is_endless = config.split == TRAIN
         self._order = _make_order(corpus, config)
-        loader = ClipLoader(corpus, self.action_space, height=config.height, width=config.width)
+        size = {"height": config.height, "width": config.width}
+        loader = ClipLoader(corpus, self.action_space, **size, is_planes=corpus.is_stored_at(**size))
         self._windows = WindowSource(loader, config)
+        self._buffers = BufferPool(max_free=config.prefetch_batches)
         self._neutral = self.action_space.encode(NEUTRAL)
         self._position = 0
         self._prefetch: Prefetch[Batch] | None = None
@@ -134,9 +139,9 @@ class Reader:
     # ------------------------------------------------------------------ batches
 
     def _assemble(self, places: list[Place | None]) -> Batch:
-        b, t, config = len(places), self.config.window_ticks, self.config
+        b, t = len(places), self.config.window_ticks
         k = self.action_space.num_tokens
-        frames = np.zeros((b, t, 3, config.height, config.width), dtype=np.uint8)
+        frames = self._buffers.take((b, t, *self._windows.loader.frame_shape))
         actions = np.broadcast_to(self._neutral, (b, t, k)).copy()
         known = np.zeros((b, t), dtype=bool)
         previous = np.broadcast_to(self._neutral, (b, k)).copy()
@@ -145,6 +150,7 @@ class Reader:
         windows = [PADDING] * b
         for row, place in enumerate(places):
             if place is None:
+                frames[row] = 0
                 continue
             (clip_id, start), clip = self._windows.get(place)
             frames[row] = clip.frames[start : start + t]
@@ -153,7 +159,7 @@ class Reader:
             if start:
                 previous[row], previous_known[row] = clip.actions[start - 1], clip.known[start - 1]
             game_id[row] = self.corpus.game_ids[clip_id]
-            windows[row] = Window(clip.key, start)
+            windows[row] = Window(clip.key, clip.first_tick + start)
         return Batch(
             frames=torch.from_numpy(frames),
             actions=torch.from_numpy(actions),

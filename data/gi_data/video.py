@@ -7,12 +7,12 @@ halves the cost of decoding for a tenth more bytes. Rejected: JPEG (10 times the
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from gi_data.storage import disk_error
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import MAX_SIDE, Frame, resize
+from gi_model.planes import Planes, size_of, to_rgb
 
 CRF = 20  # of recordings; higher is smaller and worse
 CODEC_OPTIONS = {"preset": "veryfast", "tune": "fastdecode"}
@@ -34,6 +35,7 @@ _FRAGMENTED = {
     "frag_duration": "500000",
     "flush_packets": "1",
 }
+_NO_PROBING = {"fpsprobesize": "0"}  # of our own files: no frame is decoded to guess the rate
 _BT709 = 1  # the same number in H.264's tables of matrix, primaries, and transfer
 _LIMITED = 1
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"  # quoted: generic for the type checker only
@@ -100,17 +102,31 @@ class VideoWriter:
             raise disk_error(self._path, error) from error
 
 
-def decode(video: bytes, name: str, *, num_frames: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Decode the first `num_frames` frames to RGB uint8 (T, height, width, 3). Raises ClipError naming clip `name`."""
-    frames = np.empty((num_frames, height, width, 3), dtype=np.uint8)
+def decode(video: bytes, name: str, *, frames: range, height: int, width: int) -> NDArray[np.uint8]:
+    """Decode frames `frames` to RGB uint8 (T, height, width, 3). Raises ClipError naming clip `name`.
+
+    Videos of exactly that size are converted by `gi_model.planes`, as `decode_planes` and a policy would; others, which
+    no policy sees as planes, by the faster conversion of FFmpeg before they are resized.
+    """
+    rgb = np.empty((len(frames), height, width, 3), dtype=np.uint8)
     done = 0
-    pictures = islice(_decode_rgb(video, name), num_frames)
+    pictures = _pictures(video, name, frames)
+    reformatter = VideoReformatter()  # one kept: building the conversion tables costs more than a frame
     while chunk := list(islice(pictures, _CHUNK)):
-        frames[done : done + len(chunk)] = resize(np.stack(chunk), height, width)
+        rgb[done : done + len(chunk)] = _resized(chunk, reformatter, height, width)
         done += len(chunk)
-    if done < num_frames:
-        raise _ends_early(name, got=done, expected=num_frames)
-    return frames
+    return rgb
+
+
+def decode_planes(video: bytes, name: str, *, frames: range, out: Planes) -> Planes:
+    """Decode frames `frames` into planes uint8 (T, H * 3 / 2, W), the size of the video. Raises ClipError."""
+    height, width = size_of(out)
+    for picture, planes in zip(_pictures(video, name, frames), out, strict=True):
+        if (picture.height, picture.width, picture.format.name) != (height, width, "yuv420p"):
+            got = f"{picture.width}x{picture.height} {picture.format.name}"
+            raise ClipError(f"video of clip {name} is not what its index says", got=got, expected=f"{width}x{height}")
+        _copy_planes(picture, planes)
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +178,10 @@ def read_pictures(path: Path, *, start_ns: int = 0) -> Iterator[tuple[int, Calla
         raise _unreadable(path.name, error) from error
 
 
-def count_frames(video: bytes, name: str) -> int:
+def count_frames(video: bytes | Path, name: str) -> int:
     """Count the frames of a video without decoding them. Raises ClipError if it is no video."""
     try:
-        with av.open(io.BytesIO(video), "r") as container:
+        with av.open(str(video) if isinstance(video, Path) else io.BytesIO(video), "r") as container:
             return sum(packet.size > 0 for packet in container.demux(video=0))
     except (av.FFmpegError, IndexError) as error:
         raise _unreadable(name, error) from error
@@ -183,16 +199,93 @@ def salvage(source: Path, destination: Path, *, max_frames: int) -> int:
     return len(packets)
 
 
-def _decode_rgb(video: bytes, name: str) -> Iterator[Frame]:
-    reformatter = VideoReformatter()  # one kept: building the conversion tables costs more than a frame
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A piece of a video (mp4) whose first frame is frame `first` of the whole."""
+
+    video: bytes
+    first: int
+
+
+def cut(video: bytes, name: str, *, first: int, num_frames: int) -> Excerpt:
+    """Copy frames `first`, ... unchanged, from the keyframe at or before `first` on. Raises ClipError naming `name`.
+
+    Times start at 0, in a plain mp4 (not in fragments): browsers seek it exactly.
+    """
     try:
         with av.open(io.BytesIO(video), "r") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # the reader decodes many clips at once instead
-            for picture in container.decode(stream):
-                yield _rgb(reformatter, picture)
+            start, packets = _packets_for(container, first)
+            kept = list(islice((packet for packet in packets if packet.size), first + num_frames - start))
+            if start + len(kept) < first + num_frames:
+                raise _ends_early(name, got=start + len(kept), expected=first + num_frames)
+            return Excerpt(_remux(container.streams.video[0], kept), start)
     except (av.FFmpegError, IndexError) as error:
         raise _unreadable(name, error) from error
+
+
+def _remux(stream: av.VideoStream, packets: list[_Packet]) -> bytes:
+    """A plain mp4 of these packets; the first one's time becomes 0."""
+    sink = io.BytesIO()
+    shift = packets[0].dts or 0
+    with av.open(sink, "w", format="mp4") as container:
+        copy = container.add_stream_from_template(stream)
+        for packet in packets:
+            packet.pts, packet.dts = (packet.pts or 0) - shift, (packet.dts or 0) - shift
+            packet.stream = copy
+            container.mux(packet)
+    return sink.getvalue()
+
+
+def _pictures(video: bytes, name: str, frames: range) -> Iterator[av.VideoFrame]:
+    """Exactly the pictures `frames` of a video. Raises ClipError where it ends early or cannot be decoded."""
+    number = -1
+    try:
+        with av.open(io.BytesIO(video), "r", format="mp4", options=_NO_PROBING) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # the reader decodes many clips at once instead
+            first, packets = _packets_for(container, frames.start)
+            pictures = (picture for packet in packets for picture in packet.decode())
+            for number, picture in zip(range(first, frames.stop), pictures, strict=False):
+                if number >= frames.start:
+                    yield picture
+    except (av.FFmpegError, IndexError) as error:
+        raise _unreadable(name, error) from error
+    if number + 1 < frames.stop:
+        raise _ends_early(name, got=number + 1, expected=frames.stop)
+
+
+def _packets_for(container: InputContainer, start: int) -> tuple[int, Iterator[_Packet]]:
+    """Packets from the last keyframe at or before frame `start`, and the number of its frame: packet k is frame k."""
+    packets = container.demux(video=0)
+    needed: list[_Packet] = []
+    first = 0
+    for number, packet in enumerate(islice(packets, start + 1)):
+        if packet.is_keyframe:
+            needed, first = [], number
+        needed.append(packet)
+    return first, chain(needed, packets)
+
+
+def _copy_planes(picture: av.VideoFrame, out: Planes) -> None:
+    """Copy Y, U, and V without the padding at the end of their rows."""
+    height, width = size_of(out)
+    y, u, v = picture.planes
+    luma, half = (height, width), (height // 2, width // 2)
+    chroma = out[height:].reshape(2, *half)
+    out[:height] = np.ndarray(luma, np.uint8, y, 0, (y.line_size, 1))  # type: ignore[arg-type]
+    chroma[0] = np.ndarray(half, np.uint8, u, 0, (u.line_size, 1))  # type: ignore[arg-type]
+    chroma[1] = np.ndarray(half, np.uint8, v, 0, (v.line_size, 1))  # type: ignore[arg-type]
+
+
+def _resized(
+    pictures: Sequence[av.VideoFrame], reformatter: VideoReformatter, height: int, width: int
+) -> NDArray[np.uint8]:
+    if all((p.height, p.width, p.format.name) == (height, width, "yuv420p") for p in pictures):
+        planes = np.empty((len(pictures), height * 3 // 2, width), dtype=np.uint8)
+        for picture, out in zip(pictures, planes, strict=True):
+            _copy_planes(picture, out)
+        return to_rgb(planes)
+    return resize(np.stack([_rgb(reformatter, picture) for picture in pictures]), height, width)
 
 
 def _rgb(reformatter: VideoReformatter, picture: av.VideoFrame) -> Frame:

@@ -1,6 +1,7 @@
 """Actions: device inputs, their bindings, and their tokens. numpy only, so that a player's machine stays small."""
 
 from gi_model.actions.bindings import AxisBinding, Bindings
+from gi_model.actions.columns import InputColumns
 from gi_model.actions.controls import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS
 from gi_model.actions.inputs import NEUTRAL, Gamepad, InputState, merge
 from gi_model.actions.motion import MOTION, MotionCodec
@@ -16,6 +17,7 @@ __all__ = [
     "AxisBinding",
     "Bindings",
     "Gamepad",
+    "InputColumns",
     "InputState",
     "MotionCodec",
     "merge",

@@ -38,6 +38,10 @@ class MotionCodec:
         above = np.array(self._positive[0], dtype=np.int64)
         return np.concatenate([-above[::-1], [0], above])
 
+    @cached_property
+    def _lasts(self) -> NDArray[np.int64]:
+        return np.array([0, *self._positive[1]], dtype=np.int64)
+
     @property
     def num_bins(self) -> int:
         """How many bins, an odd number: the middle one is "no motion"."""
@@ -46,8 +50,7 @@ class MotionCodec:
     def encode(self, motion: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """Bin of each motion in counts; beyond the last bin clips to it (`is_clipped` tells)."""
         motion = np.asarray(motion, dtype=np.int64)
-        lasts = np.array([0, *self._positive[1]])
-        above = np.searchsorted(lasts, np.minimum(np.abs(motion), lasts[-1]))
+        above = np.searchsorted(self._lasts, np.minimum(np.abs(motion), self._lasts[-1]))
         bins: NDArray[np.int64] = self.num_bins // 2 + np.sign(motion) * above
         return bins
 
@@ -56,9 +59,10 @@ class MotionCodec:
         counts: NDArray[np.int64] = self.values[np.asarray(bins)]
         return counts
 
-    def is_clipped(self, motion: int) -> bool:
-        """Whether `motion` is outside what the bins keep within tolerance."""
-        return abs(motion) > self._positive[1][-1]
+    def is_clipped(self, motion: NDArray[np.int64] | int) -> NDArray[np.bool_]:
+        """Which motions are outside what the bins keep within tolerance."""
+        clipped: NDArray[np.bool_] = np.abs(motion) > self._positive[1][-1]
+        return clipped
 
 
 MOTION: Final = MotionCodec()

@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gi_model.actions.columns import KEY_COLUMNS, MOUSE_COLUMNS, PAD_COLUMNS, InputColumns
 from gi_model.actions.controls import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS
 from gi_model.actions.inputs import Gamepad, InputState
 from gi_model.actions.motion import MOTION
@@ -36,6 +37,8 @@ KEY_SLOTS: Final = range(5, 13)
 PAD_BUTTON_SLOTS: Final = range(7, 14)
 
 Tokens = NDArray[np.int64]  # (K,)
+Rows = NDArray[np.int64]  # (T, K)
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class ActionSpace:
         mask = sum(1 << bit for bit, name in enumerate(MOUSE_BUTTONS) if name in state.buttons)
         tokens[0] = self.ids[f"buttons:{mask}"]
         for slot, counts in zip((1, 2), state.motion, strict=True):
-            lost["motion beyond range"] += MOTION.is_clipped(counts)
+            lost["motion beyond range"] += int(MOTION.is_clipped(counts))
             tokens[slot] = self.motion_ids[int(MOTION.encode(counts))]
         for slot, notches in zip((4, 3), state.wheel, strict=True):
             lost["wheel beyond range"] += abs(notches) > MAX_WHEEL
@@ -143,11 +146,49 @@ class ActionSpace:
         self._encode_list(tokens, KEY_SLOTS, state.keys, lost)
         return tokens
 
-    def encode_all(self, states: Sequence[InputState], lost: Counter[str] | None = None) -> NDArray[np.int64]:
-        """Action tokens of many states, int64 (T, K)."""
-        return (
-            np.stack([self.encode(state, lost) for state in states]) if states else np.zeros((0, NUM_SLOTS), np.int64)
-        )
+    def encode_all(self, states: Sequence[InputState], lost: Counter[str] | None = None) -> Rows:
+        """Action tokens of many states, int64 (T, K): `encode` of each."""
+        return self.encode_columns(InputColumns.of(states), lost)
+
+    def encode_columns(self, inputs: InputColumns, lost: Counter[str] | None = None) -> Rows:
+        """Action tokens of whole columns, int64 (T, K): what `encode` says of each tick, without a Python loop."""
+        lost = Counter() if lost is None else lost
+        tokens = np.zeros((len(inputs), NUM_SLOTS), dtype=np.int64)
+        pad = inputs.has_gamepad
+        lost["cursor"] += int(inputs.has_cursor.sum())
+        self._fill_keyboard(tokens, inputs, ~pad, lost)
+        if pad.any():
+            self._fill_gamepad(tokens, inputs, pad, lost)
+        return tokens
+
+    def _fill_keyboard(self, tokens: Rows, inputs: InputColumns, ticks: Mask, lost: Counter[str]) -> None:
+        """Tokens of the ticks that are played on keyboard and mouse."""
+        bits = 1 << np.arange(len(MOUSE_BUTTONS))
+        motion, wheel = inputs.motion[ticks], inputs.wheel[ticks]
+        lost["motion beyond range"] += int(MOTION.is_clipped(motion).sum())
+        lost["wheel beyond range"] += int((np.abs(wheel) > MAX_WHEEL).sum())
+        tokens[ticks, 0] = self.ids["buttons:0"] + inputs.held[ticks, MOUSE_COLUMNS] @ bits
+        tokens[ticks, 1:3] = self.motion_ids[0] + MOTION.encode(motion)
+        tokens[ticks, 3:5] = self.ids["wheel:0"] + wheel.clip(-MAX_WHEEL, MAX_WHEEL)[:, ::-1]
+        self._fill_list(tokens, KEY_SLOTS, inputs.held[:, KEY_COLUMNS] & ticks[:, None], lost)
+
+    def _fill_gamepad(self, tokens: Rows, inputs: InputColumns, ticks: Mask, lost: Counter[str]) -> None:
+        """Tokens of the ticks that are played on a gamepad."""
+        beside = inputs.held[:, : PAD_COLUMNS.start].any(axis=1) | inputs.motion.any(axis=1) | inputs.wheel.any(axis=1)
+        lost["keyboard or mouse beside a gamepad"] += int((beside & ticks).sum())
+        right_then_left = inputs.axes[ticks][:, [2, 3, 0, 1, 4, 5]]
+        tokens[ticks, 0] = self.gamepad_id
+        tokens[ticks, 1:7] = self.ids["axis:0"] + np.rint(right_then_left * STICK_STEPS).astype(np.int64)
+        self._fill_list(tokens, PAD_BUTTON_SLOTS, inputs.held[:, PAD_COLUMNS] & ticks[:, None], lost)
+
+    def _fill_list(self, tokens: Rows, slots: range, held: Mask, lost: Counter[str]) -> None:
+        """The sorted list of what is held; held bool (T, controls), in the order of the vocabulary."""
+        first = self.ids[KEYS[0]] if slots == KEY_SLOTS else self.ids[GAMEPAD_BUTTONS[0]]
+        ticks, controls = np.nonzero(held)
+        places = np.arange(len(ticks)) - np.searchsorted(ticks, ticks)
+        kept = places < len(slots)
+        lost["more held than slots"] += int((~kept).sum())
+        tokens[ticks[kept], slots.start + places[kept]] = first + controls[kept]
 
     def decode(self, tokens: Iterable[int] | Tokens) -> InputState:
         """Inverse of `encode`. Raises ActionError on tokens that no state encodes to."""

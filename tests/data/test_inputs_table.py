@@ -1,9 +1,14 @@
+import io
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gi_data.inputs_table import Labels, line
+from gi_data.inputs_table import SCHEMA, LabelColumns, Labels, line
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputState
 from gi_model.errors import ClipError
 
@@ -67,3 +72,24 @@ def test_lines_that_say_nothing_are_an_error_that_names_the_clip(content: bytes)
 def test_what_is_no_table_is_an_error_that_names_the_clip(content: bytes) -> None:
     with pytest.raises(ClipError, match="a1f3"):
         Labels.from_parquet(content, "a1f3")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keys": [["Nope"]]},
+        {"keys": [["MouseLeft"]]},
+        {"gamepad": [{"buttons": [], "left_x": 1.5}]},
+        {"gamepad": [{"buttons": [], "trigger_left": -0.5}]},
+        {"gamepad": [{"buttons": ["KeyW"]}]},
+    ],
+)
+def test_a_table_that_holds_no_input_states_is_an_error_that_names_the_clip(change: dict[str, Any]) -> None:
+    """Whatever reads it: arrays must not let through what objects refuse."""
+    row: dict[str, Any] = {"t_ns": [0], "known": [True], "keys": [[]], "buttons": [[]], "gamepad": [None]}
+    row |= {name: [0] for name in ("dx", "dy", "wheel_x", "wheel_y")} | {"cursor_x": [None], "cursor_y": [None]}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(row | change, schema=SCHEMA), sink)
+    for read in (Labels.from_parquet, LabelColumns.from_parquet):
+        with pytest.raises(ClipError, match="a1f3"):
+            read(sink.getvalue(), "a1f3")

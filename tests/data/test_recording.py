@@ -40,7 +40,7 @@ def read_part(directory: Path, key: str, barcodes: Any) -> tuple[list[int], Labe
     labels = Labels.from_lines((directory / f"{key}.inputs.jsonl").read_bytes(), key)
     video = (directory / f"{key}.mp4").read_bytes()
     assert count_frames(video, key) == metadata.num_ticks == len(labels)
-    frames = decode(video, key, num_frames=metadata.num_ticks, height=barcodes.height, width=barcodes.width)
+    frames = decode(video, key, frames=range(metadata.num_ticks), height=barcodes.height, width=barcodes.width)
     return [barcodes.number(frame) for frame in frames], labels, metadata
 
 

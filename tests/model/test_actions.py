@@ -1,5 +1,6 @@
 """Laws of input states, bindings, and the action space."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gi_model.actions import KEYS, MOTION, NEUTRAL, ActionSpace, AxisBinding, Bindings, Gamepad, InputState, merge
+from gi_model.actions import (
+    KEYS,
+    MOTION,
+    MOUSE_BUTTONS,
+    NEUTRAL,
+    ActionSpace,
+    AxisBinding,
+    Bindings,
+    Gamepad,
+    InputColumns,
+    InputState,
+    merge,
+)
 from gi_model.errors import ActionError, CheckpointError, ConfigError
 from tests.model.strategies import gamepads, keyboards, states
 
@@ -169,3 +182,31 @@ def test_bindings_refuse_unknown_and_doubled_controls() -> None:
 def test_neutral_is_null() -> None:
     assert NEUTRAL.is_null
     assert not InputState(wheel=(0, 1)).is_null
+
+
+anything = st.builds(
+    lambda state, keyboard, cursor: dataclasses.replace(
+        keyboard, gamepad=state.gamepad, cursor=cursor, motion=(keyboard.motion[0] * 200, keyboard.motion[1])
+    ),
+    states,
+    st.builds(
+        InputState,
+        keys=st.frozensets(st.sampled_from(KEYS), max_size=12),
+        buttons=st.frozensets(st.sampled_from(MOUSE_BUTTONS)),
+        motion=st.tuples(st.integers(-16, 16), st.integers(-3000, 3000)),
+        wheel=st.tuples(st.integers(-12, 12), st.integers(-12, 12)),
+    ),
+    st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+
+
+@given(st.lists(anything, max_size=8))
+def test_columns_are_encoded_as_their_states_are(some: list[InputState]) -> None:
+    space, one_by_one, at_once = ActionSpace(), Counter[str](), Counter[str]()
+    columns = InputColumns.of(some)
+    assert columns.states() == tuple(some)
+    expected = [space.encode(state, one_by_one).tolist() for state in some]
+    assert space.encode_columns(columns, at_once).tolist() == expected
+    assert +at_once == +one_by_one
+    assert columns.is_null.tolist() == [state.is_null for state in some]
+    assert columns[2:5].states() == tuple(some[2:5])

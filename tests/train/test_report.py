@@ -137,7 +137,7 @@ def test_the_films_in_the_page_play(report: Path) -> None:
     trace = make_trace()
     painter = Painter(trace)
     frames = decode(
-        base64.b64decode(data), height=painter.height, width=painter.width, num_frames=len(trace.frames), name="film"
+        base64.b64decode(data), height=painter.height, width=painter.width, frames=range(len(trace.frames)), name="film"
     )
     assert frames.std() > 1
 
