@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Final, Generic, TypeVar
@@ -27,7 +27,7 @@ def map_local(
     *,
     workers: int,
     on_death: Callable[[Job, str], Result],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of a function that can be imported, as they come; in this process if `workers` is 0."""
     if not workers:
         yield from map(function, jobs)

@@ -28,7 +28,8 @@ FRAMES = 400
 def world(seed: int = 0) -> Frame:
     """A wall of coloured tiles, one picture high and many wide; it repeats."""
     tiles = np.random.default_rng(seed).integers(0, 255, (24, 160, 3), dtype=np.uint8)
-    return tiles.repeat(5, 0).repeat(5, 1)
+    wall: Frame = tiles.repeat(5, 0).repeat(5, 1)
+    return wall
 
 
 def view(wall: Frame, at: float) -> Frame:
@@ -84,7 +85,7 @@ class Panning:
             t_ns = number * SECOND // self.fps
             at = float(np.interp(t_ns / TICK, np.arange(len(path)), path))
             if self.noise:
-                yield TimedFrame(t_ns, partial(rng.integers, 0, 255, (120, 160, 3), dtype=np.uint8))
+                yield TimedFrame(t_ns, lambda: rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
             elif self.down:
                 yield TimedFrame(t_ns, partial(lambda x: view(wall, x).transpose(1, 0, 2).copy(), at))
             else:
@@ -97,7 +98,7 @@ class Panning:
             if self.pad:
                 yield Deflect(t_ns, right_stick=(count / 16, 0.0))
             else:
-                yield Move(t_ns, *((0, count) if self.down else (count, 0)), duration_ns=TICK)
+                yield Move(t_ns, 0 if self.down else count, count if self.down else 0, duration_ns=TICK)
 
 
 def measure(importer: Panning, **changes: float) -> Calibration:

@@ -4,8 +4,6 @@ lessons/run1.mp4 + lessons/run1.inputs.csv
 lessons/run2/video.mp4 + lessons/run2/inputs.csv
 """
 
-import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,13 +11,13 @@ from typing import Final
 from gi_data.ingest.default_bindings import EVERY_DEVICE
 from gi_data.ingest.limits import MAX_RECORDING_S, MAX_VIDEO_BYTES, check_file
 from gi_data.ingest.pair_csv import InputsCsv
+from gi_data.ingest.recording_ids import recording_ids
 from gi_data.ingest.source import Found, SourceRecording
 from gi_data.ingest.timeline import TimedFrame
 from gi_data.video import probe, read_pictures
 from gi_model.errors import ClipError
 
 VIDEOS: Final = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
-_MAX_ID: Final = 100
 
 
 class PairImporter:
@@ -32,12 +30,10 @@ class PairImporter:
     def find(self, source: Path) -> Sequence[Found]:
         """Videos that have a CSV; `source` may be one video."""
         root = source if source.is_dir() else source.parent
-        videos = sorted(root.rglob("*")) if source.is_dir() else [source]
-        return [
-            Found(_recording_id(path, root), path, path.stat().st_size)
-            for path in videos
-            if path.suffix.lower() in VIDEOS and path.is_file() and inputs_of(path).is_file()
-        ]
+        paths = sorted(root.rglob("*")) if source.is_dir() else [source]
+        videos = [path for path in paths if path.suffix.lower() in VIDEOS and inputs_of(path).is_file()]
+        ids = recording_ids([_name(video, root) for video in videos], videos, root)
+        return [Found(name, path, path.stat().st_size) for name, path in zip(ids, videos, strict=True)]
 
     def read(self, found: Found) -> SourceRecording:
         """Open one. Raises ClipError naming the line of the CSV that cannot be read."""
@@ -74,14 +70,8 @@ def _frames(video: Path) -> Iterator[TimedFrame]:
         yield TimedFrame(t_ns, rgb)
 
 
-def _recording_id(video: Path, root: Path) -> str:
-    """The path below `root` as an id; with a hash where letters had to be replaced or cut off."""
+def _name(video: Path, root: Path) -> str:
+    """Its path below `root`; of a folder with `video` and `inputs.csv`, the folder's."""
     relative = video.relative_to(root).with_suffix("")
-    name = (
-        relative.parent if inputs_of(video).name == "inputs.csv" and len(relative.parts) > 1 else relative
-    ).as_posix()
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
-    if plain == name and len(plain) <= _MAX_ID:
-        return plain
-    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{plain[: _MAX_ID - 9]}-{mark}".strip("-")
+    is_folder = inputs_of(video).name == "inputs.csv" and len(relative.parts) > 1
+    return (relative.parent if is_folder else relative).as_posix()
