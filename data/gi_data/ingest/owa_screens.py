@@ -22,6 +22,7 @@ KINDS: Final = frozenset({"ScreenCaptured", "ScreenEmitted"})
 _PRECISION_NS: Final = 1_000_000
 _PLAUSIBLE_NS: Final = 1_000_000_000  # a capture's own clock may differ so much from the recorder's
 _MAX_VIDEOS: Final = 1000
+_LONGEST_NAME: Final = 255  # bytes; file systems take no more
 _MAX_SIDE: Final = 100_000
 
 
@@ -90,6 +91,7 @@ def _inside(folder: Path, name: str) -> Path:
     windows, posix = PureWindowsPath(name), PurePosixPath(name.replace("\\", "/"))
     is_elsewhere = posix.is_absolute() or bool(windows.drive) or ":" in name or ".." in posix.parts or "\0" in name
     try:
+        is_elsewhere |= any(len(part.encode()) > _LONGEST_NAME for part in posix.parts)
         path = (folder / posix).resolve()
     except (OSError, ValueError, RuntimeError):
         is_elsewhere = True
