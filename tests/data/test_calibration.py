@@ -37,7 +37,8 @@ def view(wall: Frame, at: float) -> Frame:
     left, part = int(np.floor(at)), at - np.floor(at)
     columns = np.arange(161) + left
     wide = wall.take(columns, axis=1, mode="wrap").astype(np.float64)
-    return (wide[:, :160] * (1 - part) + wide[:, 1:] * part).astype(np.uint8)
+    seen: Frame = (wide[:, :160] * (1 - part) + wide[:, 1:] * part).astype(np.uint8)
+    return seen
 
 
 @dataclass(frozen=True)
