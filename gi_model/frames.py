@@ -5,7 +5,7 @@ weights are the overlaps of input and output pixels. No floats, so numpy here, a
 give the same bytes. Bilinear was rejected: every library rounds it its own way, and it aliases when it shrinks.
 """
 
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,20 +51,23 @@ def _shrink_whole(frames: NDArray[np.uint8], height: int, width: int) -> NDArray
 
 
 def _resize_any(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Any size: weights by overlap, which sum to the input's size along each axis."""
-    down, across = _overlaps(frames.shape[-3], height), _overlaps(frames.shape[-2], width)
-    # float64 holds these whole numbers exactly (below 2**53), and uses BLAS.
-    summed = np.einsum("ij,...jkc->...ikc", down, frames.astype(np.float64), optimize=True)
-    summed = np.einsum("lk,...ikc->...ilc", across, summed, optimize=True)
-    area = frames.shape[-3] * frames.shape[-2]
-    means: NDArray[np.uint8] = ((summed.astype(np.int64) + area // 2) // area).astype(np.uint8)
+    """Any size: an output pixel is the difference of the image's integral at its edges, one axis after the other."""
+    rows_in, columns_in = frames.shape[-3:-1]
+    area = rows_in * columns_in
+    whole: type[np.unsignedinteger[Any]] = np.uint32 if 255 * area < 2**32 else np.uint64
+    rows = _sum_overlaps(frames.reshape(*frames.shape[:-2], -1), height, whole)
+    sums = _sum_overlaps(rows.reshape(*rows.shape[:-1], columns_in, 3), width, whole)
+    means: NDArray[np.uint8] = ((sums + whole(area // 2)) // whole(area)).astype(np.uint8)
     return means
 
 
-@lru_cache(maxsize=64)
-def _overlaps(size_in: int, size_out: int) -> NDArray[np.float64]:
-    """(size_out, size_in): overlap of output pixel [i in, (i + 1) in) with input pixel [j out, (j + 1) out)."""
-    low_out, low_in = np.arange(size_out)[:, None] * size_in, np.arange(size_in)[None] * size_out
-    overlap = np.minimum(low_out + size_in, low_in + size_out) - np.maximum(low_out, low_in)
-    weights: NDArray[np.float64] = np.maximum(overlap, 0).astype(np.float64)
-    return weights
+def _sum_overlaps(values: NDArray[Any], size: int, whole: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """(..., N, M) -> (..., size, M): sums weighted by overlap; integrals may wrap, their differences are exact."""
+    num = values.shape[-2]
+    inside, part = np.divmod(np.arange(size + 1) * num, size)
+    before = np.zeros((*values.shape[:-2], num + 1, values.shape[-1]), dtype=whole)
+    np.cumsum(values, axis=-2, dtype=whole, out=before[..., 1:, :])
+    edges = values[..., np.minimum(inside, num - 1), :] * part.astype(whole)[:, None]
+    integral = before[..., inside, :] * whole(size) + edges
+    sums: NDArray[Any] = integral[..., 1:, :] - integral[..., :-1, :]
+    return sums

@@ -11,6 +11,12 @@ from gi_model.frames import _resize_any, check_frame, resize
 sides = st.integers(1, 12)
 
 
+def overlaps(size_in: int, size_out: int) -> np.ndarray:
+    """(size_out, size_in): overlap of output pixel [i in, (i + 1) in) with input pixel [j out, (j + 1) out)."""
+    low_out, low_in = np.arange(size_out)[:, None] * size_in, np.arange(size_in)[None] * size_out
+    return np.maximum(0, np.minimum(low_out + size_in, low_in + size_out) - np.maximum(low_out, low_in))
+
+
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
@@ -30,6 +36,14 @@ def test_constant_frames_stay_constant(h: int, w: int, height: int, width: int, 
 def test_resizing_commutes_with_mirroring(h: int, w: int, height: int, width: int, seed: int) -> None:
     frame = noise(h, w, seed=seed)
     assert (resize(frame[:, ::-1], height, width) == resize(frame, height, width)[:, ::-1]).all()
+
+
+@given(sides, sides, sides, sides, st.integers(0, 99))
+def test_each_pixel_is_the_mean_of_what_it_covers(h: int, w: int, height: int, width: int, seed: int) -> None:
+    frame = noise(h, w, seed=seed)
+    down, across = overlaps(h, height), overlaps(w, width)
+    sums = np.einsum("ij,jkc,lk->ilc", down, frame.astype(np.int64), across)
+    np.testing.assert_array_equal(resize(frame, height, width), (sums + h * w // 2) // (h * w))
 
 
 def test_a_batch_is_resized_frame_by_frame() -> None:
