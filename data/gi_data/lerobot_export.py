@@ -75,8 +75,8 @@ def export_lerobot(
     directory: Path,
     destination: Path,
     *,
-    data_mb: int = DATA_MB,
-    video_mb: int = VIDEO_MB,
+    data_mb: float = DATA_MB,
+    video_mb: float = VIDEO_MB,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Exported]:
     """Write the corpus in `directory` as datasets; `advance` is called after each clip.
@@ -97,7 +97,7 @@ def export_lerobot(
     try:
         for kind, rows in sorted(kinds.items()):
             part = Path(kind.folder) if len(kinds) > 1 else Path()
-            writer = _DatasetWriter(unfinished / part, kind, rows, limits=(data_mb * 10**6, video_mb * 10**6))
+            writer = _DatasetWriter(unfinished / part, kind, rows, limits=(int(data_mb * 1e6), int(video_mb * 1e6)))
             exported.append(_write(corpus, writer, destination / part, advance))
         unfinished.rename(destination)
     finally:
