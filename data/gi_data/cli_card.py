@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus or of a view.")]
+CorpusPath = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a corpus or of a view.")]
 Title = Annotated[str | None, typer.Option(help="Heading; the folder's name if not given.")]
 
 
@@ -29,9 +29,14 @@ def card_command(
     Example: gi card runs/corpus --title "Doom, scripted"
     """
     from gi_data.card import write_card
+    from gi_data.storage import locate
 
-    path = write_card(corpus, out or corpus, title=title or corpus.resolve().name, description=description)
-    _print({"card": str(path), "charts": len(list(path.with_suffix("").glob("*.svg")))}, as_json)
+    location = locate(corpus)
+    directory = out or location
+    if not isinstance(directory, Path):
+        raise typer.BadParameter("the card of a corpus behind a URL needs --out, a folder here")
+    card, *charts = write_card(location, directory, title=title or _name(corpus), description=description)
+    _print({"card": str(card), "charts": len(charts)}, as_json)
 
 
 def contact_sheet_command(
@@ -53,15 +58,20 @@ def contact_sheet_command(
     from gi_data.contact_sheet import SheetConfig, draw_sheet
     from gi_data.contact_sheet_page import render
     from gi_data.corpus import Corpus
-    from gi_data.storage import write_atomic
+    from gi_data.storage import locate, write_atomic
 
     config = SheetConfig(clips=clips, seed=seed, seconds=seconds, games=tuple(game or ()), split=split, max_mb=max_mb)
-    opened = Corpus(corpus)
+    opened = Corpus(locate(corpus))
     sheet = draw_sheet(opened, config)
-    page = render(sheet, opened.manifest, config, title=title or corpus.resolve().name).encode()
+    page = render(sheet, opened.manifest, config, title=title or _name(corpus)).encode()
     write_atomic(out, page)
     facts = {"page": str(out), "mb": round(len(page) / 1e6, 2), "clips": len(sheet.tiles)}
     _print(facts | {"did_not_fit": sheet.num_drawn - len(sheet.tiles)}, as_json)
+
+
+def _name(corpus: str) -> str:
+    """The last part of a path or URL."""
+    return (corpus if "://" in corpus else str(Path(corpus).resolve())).rstrip("/").rpartition("/")[2] or "corpus"
 
 
 def _print(facts: dict[str, object], as_json: bool) -> None:

@@ -69,7 +69,7 @@
       this.video.addEventListener("click", () => this.toggle());
       this.video.addEventListener("ended", () => this.restart());
       this.video.addEventListener("error", () => this.fail());
-      this.video.addEventListener("loadedmetadata", () => { this.seek(0); this.follow(); }, { once: true });
+      this.video.addEventListener("loadedmetadata", () => { this.goTo(0); this.follow(); }, { once: true });
     }
 
     buildRoll() {
@@ -141,7 +141,10 @@
     // A frame on the screen tells its own time; currentTime only estimates it.
     follow() {
       if (this.video.requestVideoFrameCallback) {
-        const onFrame = (_, frame) => { this.show(this.tickAt(frame.mediaTime)); this.video.requestVideoFrameCallback(onFrame); };
+        const onFrame = (_, frame) => {
+          if (!this.video.seeking) this.show(this.tickAt(frame.mediaTime));  // else a late word of the picture before
+          this.video.requestVideoFrameCallback(onFrame);
+        };
         this.video.requestVideoFrameCallback(onFrame);
       } else {
         const onRepaint = () => { this.show(Math.floor(this.video.currentTime * this.data.fps + 0.01) - this.data.lead); requestAnimationFrame(onRepaint); };
@@ -151,7 +154,7 @@
 
     tickAt(mediaTime) { return Math.round(mediaTime * this.data.fps) - this.data.lead; }
     seek(tick) { this.video.currentTime = (this.data.lead + clamp(tick, 0, this.states.length - 1) + 0.5) / this.data.fps; }
-    restart() { this.seek(0); this.apply(); }
+    restart() { this.goTo(0); this.apply(); }
     step(by) {
       this.setWanted(false);
       this.goTo((this.tick + by + this.states.length) % this.states.length);
