@@ -17,7 +17,7 @@ from gi_model.actions import InputState
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import Frame, resize
 from tests.conftest import BITS, Barcodes
-from tests.data.foreign_formats import write_csgo
+from tests.data.foreign_formats import pack, write_csgo
 from tests.data.played import play
 
 NUM_FRAMES = 40
@@ -208,6 +208,26 @@ def test_a_picture_that_cannot_be_unpacked_ends_the_pictures(recorded: Path) -> 
     assert len([next(frames) for _ in range(4)]) == 4
     with pytest.raises(ClipError, match="cannot be read"):
         next(frames)
+
+
+def test_files_in_a_tar_are_the_same(recorded: Path, tmp_path: Path) -> None:
+    """They are published 200 to a .tar."""
+    (tmp_path / "packed").mkdir()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in (1, 2):
+        (folder / f"hdf5_dm_{number}.hdf5").write_bytes(recorded.read_bytes())
+    path = pack(tmp_path / "packed" / "1_to_2.tar", folder)
+    found = CsgoImporter().find(tmp_path / "packed")
+    assert [one.recording_id for one in found] == ["hdf5_dm_1", "hdf5_dm_2"]
+    recording = CsgoImporter().read(found[1])
+    assert [number_of(tick.state) for _, tick in play(recording)] == list(range(NUM_FRAMES))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    whole, cut, archive = CsgoImporter().find(path)
+    for damaged in (cut, archive):
+        with pytest.raises(ClipError, match=r"1_to_2\.tar is damaged"):
+            CsgoImporter().read(damaged)
+    assert len(list(play(CsgoImporter().read(whole)))) == NUM_FRAMES
 
 
 def test_files_are_found_below_a_folder(recorded: Path, tmp_path: Path) -> None:

@@ -166,6 +166,15 @@ def test_shift_which_the_recorder_hides_from_its_states_is_held_as_its_events_sa
     assert [sorted(tick.state.keys) for tick in ticks_of(annotation)] == [[], *[["ShiftLeft"]] * 3, []]
 
 
+def test_shift_let_go_while_a_program_plays_is_not_stuck() -> None:
+    annotation = p2p_annotation([InputState()] * 3)
+    key_event(annotation.frame_annotations[1], 10, "LeftShift", pressed=True)
+    annotation.frame_annotations[2].user_action.is_known = False
+    annotation.frame_annotations[2].system_action.CopyFrom(p2p_action(InputState()))
+    key_event(annotation.frame_annotations[2], 60, "LeftShift", pressed=False)
+    assert [sorted(tick.state.keys) for tick in ticks_of(annotation)] == [["ShiftLeft"], [], []]
+
+
 @pytest.mark.parametrize(("total", "halves"), [((10, 4), [(10, 4), (0, 0)]), ((12, 4), [(6, 2), (6, 2)])])
 def test_motion_keeps_its_times_if_its_events_add_up(total: tuple[int, int], halves: list[tuple[int, int]]) -> None:
     annotation = p2p_annotation([InputState(motion=total)])

@@ -2,8 +2,8 @@
 
 Nothing is ever written under a name from the archive: a member is copied, byte by byte and counted, into a fresh
 temporary folder under a name of ours, so paths that climb, links, and devices have nothing to act on; an archive that
-holds any is refused all the same. So is one that unpacks to absurdly more than it is. To find a member, the archive is
-read from its start: packed bytes cannot be skipped. Rejected: `extractall`, even with a filter: it has no ceiling.
+holds any is refused all the same. So is one that unpacks to absurdly more than it is. To find a member of a .tar.gz, it
+is read from its start: packed bytes cannot be skipped. Rejected: `extractall`, even with a filter: it has no ceiling.
 """
 
 import gzip
@@ -58,6 +58,29 @@ def members(archive: Path) -> Iterator[Member]:
             yield member
 
 
+def check_archive(path: Path) -> None:
+    """Read an archive to its end. Raises ClipError where it is damaged or hostile; does nothing with other files."""
+    if is_archive(path) and path.is_file():
+        for _ in members(path):
+            pass
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a recording's files. unpacked: the temporary folder, if it is one, which lives as long as this."""
+
+    folder: Path
+    unpacked: TemporaryDirectory[str] | None = None
+
+
+def reach(folder: Path, names: Collection[str], *, enough: Collection[str]) -> Place:
+    """The folder itself; or, if it lies in an archive, what `take` makes of it. Raises ClipError as `take` does."""
+    if (inside := split(folder)) is None:
+        return Place(folder)
+    unpacked = take(*inside, names, enough=enough)
+    return Place(Path(unpacked.name), unpacked)
+
+
 def take(archive: Path, folder: str, names: Collection[str], *, enough: Collection[str]) -> TemporaryDirectory[str]:
     """Copy the files `names` of a folder in an archive to a temporary folder, which goes when the result does.
 
@@ -76,11 +99,11 @@ def take(archive: Path, folder: str, names: Collection[str], *, enough: Collecti
     return there
 
 
-class _Counted:
+class _Unpacked:
     """What is read from an archive, unpacked: stops where it is too much."""
 
-    def __init__(self, packed: IO[bytes], unpacked: IO[bytes], archive: Path) -> None:
-        self._packed, self._unpacked, self._archive = packed, unpacked, archive
+    def __init__(self, packed: IO[bytes], archive: Path) -> None:
+        self._packed, self._unpacked, self._archive = packed, gzip.GzipFile(fileobj=packed), archive
         self._num_bytes = 0
 
     def read(self, size: int) -> bytes:
@@ -97,9 +120,11 @@ class _Counted:
 def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
     try:
         with archive.open("rb") as packed:
-            unpacked: IO[bytes] = packed if archive.suffix == ".tar" else gzip.GzipFile(fileobj=packed)  # type: ignore[assignment]
-            source = _Counted(packed, unpacked, archive)
-            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header) as tar:  # type: ignore[call-overload]
+            if archive.suffix == ".tar":
+                how = {"fileobj": packed, "mode": "r:"}
+            else:
+                how = {"fileobj": _Unpacked(packed, archive), "mode": "r|"}
+            with tarfile.open(**how, tarinfo=_Header) as tar:  # type: ignore[call-overload]
                 yield tar
     except _DAMAGE as error:
         do = "Download it again."

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from gi_data.ingest.archives import Place, check_archive, is_archive, members, reach
 from gi_data.ingest.csgo_actions import decode
 from gi_data.ingest.csgo_file import FPS, CsgoFile
 from gi_data.ingest.events import state_events
@@ -22,7 +23,7 @@ from gi_data.ingest.recording_ids import recording_ids
 from gi_data.ingest.source import Found, SourceRecording
 from gi_data.ingest.timeline import TimedFrame
 from gi_model.actions import AxisBinding, Bindings
-from gi_model.errors import CorpusError
+from gi_model.errors import ClipError, CorpusError
 
 _TICK_NS: Final = 10**9 // FPS  # 62.5 ms, exactly
 _DEGREES: Final = degrees(0.00096)  # of the view, for each count: the authors' constant, at their sensitivity
@@ -57,17 +58,19 @@ class CsgoImporter:
     offset: ClassVar = "frame_I_y happened while frame_I_x was on the screen; nothing is shifted"
 
     def find(self, source: Path) -> Sequence[Found]:
-        """HDF5 files below `source`. Raises CorpusError if there is none."""
+        """HDF5 files below `source`, loose or in the .tar files they are published in. Raises CorpusError if none."""
         paths = [source] if source.is_file() else sorted(source.rglob("*"))
-        paths = [path for path in paths if path.suffix in _SUFFIXES and path.is_file()]
-        if not paths:
-            raise CorpusError("no CS:GO files", got=source, expected="*.hdf5", do="Unpack the .tar files first.")
-        ids = recording_ids([path.stem for path in paths], paths, source)
-        return [Found(name, path, path.stat().st_size) for name, path in zip(ids, paths, strict=True)]
+        spots = [spot for path in paths if path.is_file() for spot in _spots(path)]
+        if not spots:
+            raise CorpusError("no CS:GO files", got=source, expected="*.hdf5, or *.tar with such")
+        ids = recording_ids([path.stem for path, _ in spots], [path for path, _ in spots], source)
+        return [Found(name, path, size) for name, (path, size) in zip(ids, spots, strict=True)]
 
     def read(self, found: Found) -> SourceRecording:
         """Check all frames' headers and read the actions; pictures are read when asked for. Raises ClipError."""
-        file = CsgoFile(found.path)
+        check_archive(found.path)
+        place = reach(found.path.parent, (found.path.name,), enough=(found.path.name,))
+        file = CsgoFile(place.folder / found.path.name)
         states = decode(file.read_actions())
         end_ns = len(states) * _TICK_NS
         rows = [(number * _TICK_NS, state, known) for number, (state, known) in enumerate(states)]
@@ -77,7 +80,7 @@ class CsgoImporter:
             fps=float(FPS),
             start_ns=0,
             end_ns=end_ns,
-            frames=partial(_frames, file),
+            frames=partial(_frames, file, place),
             events=partial(state_events, rows, end_ns=end_ns),
             bindings=BINDINGS,
             license=LICENSE,
@@ -87,6 +90,20 @@ class CsgoImporter:
         )
 
 
-def _frames(file: CsgoFile) -> Iterator[TimedFrame]:
+def _spots(path: Path) -> Iterator[tuple[Path, int]]:
+    """Path and size of each HDF5 file that `path` is or packs; of a damaged archive itself, too."""
+    if path.suffix in _SUFFIXES:
+        yield path, path.stat().st_size
+    elif is_archive(path):
+        try:
+            for member in members(path):
+                if member.name.endswith(_SUFFIXES):
+                    yield path / member.name, member.size
+        except ClipError:
+            yield path, path.stat().st_size
+
+
+def _frames(file: CsgoFile, _place: Place) -> Iterator[TimedFrame]:
+    """Frames in order; the place is held on to, for it goes when nobody does."""
     for number, picture in enumerate(file.pictures()):
         yield TimedFrame(number * _TICK_NS, partial(np.asarray, picture))

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Final
 
-from gi_data.ingest.archives import is_archive, members, split, take
+from gi_data.ingest.archives import Place, check_archive, is_archive, members, reach
 from gi_data.ingest.default_bindings import EVERY_DEVICE, KEYBOARD_MOUSE
 from gi_data.ingest.events import Event
 from gi_data.ingest.limits import MAX_RECORDING_S, check_file
@@ -55,7 +54,8 @@ class OpenP2pImporter:
 
     def read(self, found: Found) -> SourceRecording:
         """Read the annotations and count the frames, of an archive's recording after unpacking it. Raises ClipError."""
-        place = _unpack(found.path)
+        check_archive(found.path)
+        place = reach(found.path, _NAMES, enough=_NAMES[:2])
         labels = check_file(place.folder / LABELS, "open-p2p annotation", max_bytes=_MOST_LABEL_BYTES)
         video = next((place.folder / name for name in VIDEOS if (place.folder / name).is_file()), None)
         if video is None:
@@ -89,18 +89,10 @@ class OpenP2pImporter:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A folder with a recording's files; unpacked: the temporary folder that lives as long as this does."""
-
-    folder: Path
-    unpacked: TemporaryDirectory[str] | None = None
-
-
-@dataclass(frozen=True)
 class _Played:
     """A recording that can be read again and again."""
 
-    place: _Place
+    place: Place
     video: Path
     annotations: Sequence[Annotation]
     times_ns: Sequence[int]
@@ -128,16 +120,6 @@ def _spots(path: Path) -> Iterator[tuple[Path, int]]:
         except ClipError:
             yield path, path.stat().st_size
         yield from ((path / folder, sizes[folder]) for folder in labelled)
-
-
-def _unpack(path: Path) -> _Place:
-    if is_archive(path) and path.is_file():
-        for _ in members(path):  # refuses it, and says why
-            pass
-    if (inside := split(path)) is None:
-        return _Place(path)
-    unpacked = take(*inside, _NAMES, enough=_NAMES[:2])
-    return _Place(Path(unpacked.name), unpacked)
 
 
 def _read(reader: AnnotationReader, content: bytes, name: str, most: int) -> list[Annotation]:

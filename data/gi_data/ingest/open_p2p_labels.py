@@ -68,7 +68,7 @@ class AnnotationReader:
         action = frame.system_action if by_system else frame.user_action
         span = (self._before_ns, max(frame.frame_time, self._before_ns + 1))
         self._before_ns = frame.frame_time
-        touches, moves = self._events(frame.input_events, span) if known else ([], [])
+        touches, moves = self._events(frame.input_events, span)
         if not (known or by_system):
             return Annotation(False, frozenset())
         motion, wheel = self._vector(action.mouse.mouse_delta_px), self._vector(action.mouse.scroll_delta_px)
@@ -79,8 +79,8 @@ class AnnotationReader:
             motion=motion,
             wheel=(wheel[0], -wheel[1]),
             pad=self._pad(action.game_pad) if action.HasField("game_pad") else None,
-            touches=tuple(touches),
-            moves=tuple(moves) if exact else (),
+            touches=tuple(touches) if known else (),
+            moves=tuple(moves) if exact and known else (),
         )
 
     def _events(self, events: Any, span: tuple[int, int]) -> tuple[list[Touch], list[tuple[float, Vector]]]:

@@ -66,7 +66,7 @@ class VptImporter:
     def find(self, source: Path) -> Sequence[Found]:
         """NAME.jsonl files that have a NAME.mp4 beside them, anywhere below `source`. Raises CorpusError if none."""
         labels = [source] if source.is_file() else sorted(source.rglob("*.jsonl"))
-        labels = [path for path in labels if path.with_suffix(".mp4").is_file()]
+        labels = [path for path in labels if path.suffix == ".jsonl" and path.with_suffix(".mp4").is_file()]
         if not labels:
             raise CorpusError("no VPT recordings", got=source, expected="NAME.jsonl beside NAME.mp4")
         sizes = [path.stat().st_size + path.with_suffix(".mp4").stat().st_size for path in labels]
