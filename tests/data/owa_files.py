@@ -103,5 +103,5 @@ class Recorder:
                     channels[topic, schema] = writer.register_channel(topic, "json", schema_id)
                 t_ns = T0_NS + round(t_ms * MS)
                 writer.add_message(channels[topic, schema], t_ns, data, t_ns)
-            writer.finish()
+            writer.finish()  # type: ignore[no-untyped-call]
         return self.path
