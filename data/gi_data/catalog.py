@@ -19,6 +19,7 @@ from gi_data.manifest import Manifest
 from gi_data.revocation import read_revoked, revoked_anywhere
 from gi_data.storage import Location
 from gi_model.errors import CorpusError
+from gi_model.frames import MAX_SIDE
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,8 @@ def _first_impossible(manifest: Manifest, table: pa.Table) -> str:
     ids = pc.index_in(table["shard"], pa.array(list(manifest.shards))).to_numpy()
     wrong = _numbers(table, "first_tick") < 0
     wrong |= _numbers(table, "num_ticks") < 1
+    for side in ("height", "width"):
+        wrong |= (_numbers(table, side) < 1) | (_numbers(table, side) > MAX_SIDE)
     for member in ("video", "inputs", "metadata"):
         offset, size = _numbers(table, f"{member}_offset"), _numbers(table, f"{member}_size")
         wrong |= (offset < 0) | (size < 0) | (size > ends[ids]) | (offset > ends[ids] - size)

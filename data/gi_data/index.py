@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
-from gi_data.storage import Location, digest, digest_file, read_range, resolve, write_atomic
+from gi_data.storage import Location, digest, digest_file, read_range, write_atomic
 from gi_data.tars import INPUTS, METADATA, VIDEO, Extent, scan_tar
 from gi_model.actions import NEUTRAL
 from gi_model.errors import ClipError, CorpusError
@@ -129,11 +129,6 @@ def read_shard_indexes(directory: Path) -> list[ShardIndex]:
     finished = [path for path in paths if path.with_name(_shard_name(path)).exists()]
     replaced = {replaced_by(_shard_name(path)) for path in finished}
     return [_read_shard_index(path) for path in finished if _shard_name(path) not in replaced]
-
-
-def locate(directory: Location, name: str) -> Location:
-    """Where a shard (or a base) lies that an index in `directory` calls `name`."""
-    return resolve(directory, name)
 
 
 def replaced_by(shard: str) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gi_data.index import INDEX_NAME
 from gi_data.manifest import Manifest
 from gi_data.revocation import revoked_anywhere
+from gi_data.storage import Location
 from gi_model.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Answer:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def query(sql: str, corpora: Sequence[Path]) -> Answer:
+def query(sql: str, corpora: Sequence[Location]) -> Answer:
     """Answer one SELECT over the indexes of corpora. Raises ConfigError on a query that cannot be answered."""
     indexes = [_Index.of(corpus) for corpus in corpora]
     with closing(_connect()) as database:
@@ -63,24 +64,24 @@ def matching_rows(table: pa.Table, where: str) -> NDArray[np.int64]:
 class _Index:
     """One index: its corpus's name, its address for DuckDB, and what must not be seen of it."""
 
-    corpus: Path
+    corpus: Location
     address: str
     revoked: tuple[str, ...]
 
     @classmethod
-    def of(cls, corpus: Path) -> "_Index":
+    def of(cls, corpus: Location) -> "_Index":
         manifest = Manifest.read(corpus)  # says clearly if there is no corpus
         path = corpus / INDEX_NAME
         if not path.is_file():
             raise CorpusError(f"index {path} is missing", do=f"Rebuild it: gi index {corpus}")
-        address = str(path) if "://" in str(path) else str(path.resolve())
+        address = str(path.resolve() if isinstance(path, Path) else path)
         return cls(corpus, address, tuple(sorted(revoked_anywhere(corpus, manifest))))
 
     def select(self, database: "duckdb.DuckDBPyConnection") -> str:
         if "://" in self.address:
             from fsspec.core import url_to_fs
 
-            files, _ = url_to_fs(self.address, **getattr(self.corpus, "storage_options", {}))
+            files, _ = url_to_fs(self.address)
             database.register_filesystem(_dated(files))
         hidden = ", ".join(_quoted(name) for name in self.revoked)
         where = f" where recording_id not in ({hidden})" if hidden else ""
@@ -92,7 +93,7 @@ def _dated(files: "AbstractFileSystem") -> "AbstractFileSystem":
     """DuckDB asks when a file was changed, for a cache that lives as long as one query here; HTTP cannot say."""
     never = datetime.fromtimestamp(0, tz=UTC)
     kind = type("Dated", (type(files),), {"modified": lambda _self, _path: never})
-    return kind(**files.storage_options)  # type: ignore[no-any-return]
+    return kind(**files.storage_options)
 
 
 def _connect() -> "duckdb.DuckDBPyConnection":

@@ -12,9 +12,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gi_data.index import locate
 from gi_data.manifest import Manifest
-from gi_data.storage import Location, write_atomic
+from gi_data.storage import Location, resolve, write_atomic
 from gi_model.errors import CorpusError
 
 REVOKED_NAME = "revoked.jsonl"
@@ -40,7 +39,7 @@ def revoked_anywhere(directory: Location, manifest: Manifest) -> frozenset[str]:
     revoked: set[str] = set()
     for folder in sorted(folders):
         with suppress(NotADirectoryError):
-            revoked |= read_revoked(locate(directory, folder)).keys()
+            revoked |= read_revoked(resolve(directory, folder)).keys()
     return frozenset(revoked)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from gi_data.catalog import Catalog
-from gi_data.index import IndexRow, ShardIndex, check_digest, locate, read_shard_indexes
+from gi_data.index import IndexRow, ShardIndex, check_digest, read_shard_indexes
 from gi_data.manifest import Manifest
-from gi_data.storage import Location, digest_file, read_range
+from gi_data.storage import Location, digest_file, read_range, resolve
 from gi_data.tars import scan_tar
 from gi_data.urls import Url
 from gi_model.errors import ClipError, CorpusError
@@ -33,12 +33,12 @@ def verify(directory: Location, advance: Callable[[], object] = lambda: None) ->
     shards = {shard.shard: shard for shard in _shards(directory, manifest)}
     problems: dict[str, str] = {}
     for name, facts in manifest.shards.items():
-        if not (locate(directory, name)).is_file():
+        if not resolve(directory, name).is_file():
             problems[name] = "the shard is missing"
         elif name not in shards:
             problems[name] = f"its index is missing; run gi index {directory}"
-        elif digest_file(locate(directory, name)) != facts.sha256:
-            problems[name] = _broken_tar(locate(directory, name)) or "its bytes are not those that were written"
+        elif digest_file(resolve(directory, name)) != facts.sha256:
+            problems[name] = _broken_tar(resolve(directory, name)) or "its bytes are not those that were written"
             problems |= dict(_damaged_clips(directory, shards[name]))
         advance()
     return Verification(len(manifest.shards), manifest.num_clips, problems)
@@ -64,7 +64,7 @@ def _broken_tar(path: Location) -> str:
 def _damaged_clips(directory: Location, shard: ShardIndex) -> Iterator[tuple[str, str]]:
     for row in shard.rows:
         try:
-            _check_clip(locate(directory, shard.shard), row)
+            _check_clip(resolve(directory, shard.shard), row)
         except ClipError as error:
             yield row.key, str(error)
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gi_data.catalog import Catalog
-from gi_data.index import IndexRow, locate
+from gi_data.index import IndexRow
 from gi_data.manifest import Manifest, ShardFacts
+from gi_data.storage import Location, resolve
 from gi_model.errors import CorpusError
 
 
@@ -28,7 +29,7 @@ class ViewReport:
     moved: tuple[str, ...]
 
 
-def merge(sources: Sequence[Path], destination: Path) -> ViewReport:
+def merge(sources: Sequence[Location], destination: Path) -> ViewReport:
     """Make `destination` a view of several corpora, in their order.
 
     Raises CorpusError if two corpora use one key for different clips.
@@ -42,7 +43,7 @@ def merge(sources: Sequence[Path], destination: Path) -> ViewReport:
     return ViewReport(write_view(destination, table, catalogs), num_doubled, moved)
 
 
-def subset(source: Path, destination: Path, *, where: str) -> Manifest:
+def subset(source: Location, destination: Path, *, where: str) -> Manifest:
     """Make `destination` a view of the rows of a corpus for which an SQL condition over the index holds."""
     from gi_data.query import matching_rows
 
@@ -54,7 +55,7 @@ def subset(source: Path, destination: Path, *, where: str) -> Manifest:
     return write_view(destination, catalog.table.take(pa.array(rows)), [catalog])
 
 
-def seen_from(destination: Path, source: Path) -> Catalog:
+def seen_from(destination: Path, source: Location) -> Catalog:
     """The catalogue of `source`, its shards and bases named as a view in `destination` must name them."""
     _check_apart(destination, source)
     catalog = Catalog.open(source)
@@ -101,7 +102,7 @@ def together(table: pa.Table, groups: Sequence[Sequence[str]] = ()) -> tuple[pa.
     return table.set_column(column, "split", splits), tuple(sorted(names[place] for place in moved))
 
 
-def _unseen(table: pa.Table, earlier: Sequence[pa.Table], source: Path) -> pa.Table:
+def _unseen(table: pa.Table, earlier: Sequence[pa.Table], source: Location) -> pa.Table:
     """Rows whose clip is in no earlier table."""
     for other in earlier:
         taken = pc.is_in(table["key"], other["key"].combine_chunks())
@@ -120,9 +121,9 @@ def _identities(table: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(*columns, " ").combine_chunks()
 
 
-def _rename(name: str, source: Path, destination: Path) -> str:
+def _rename(name: str, source: Location, destination: Path) -> str:
     """What `source` calls `name`, as `destination` must call it: relative where they share more than the root."""
-    place = str(locate(source, name))
+    place = str(resolve(source, name))
     if "://" in place:
         return place
     place, folder = os.path.realpath(place), os.path.realpath(destination)
@@ -131,9 +132,9 @@ def _rename(name: str, source: Path, destination: Path) -> str:
     return os.path.relpath(place, folder)
 
 
-def _check_apart(destination: Path, source: Path) -> None:
+def _check_apart(destination: Path, source: Location) -> None:
     if any(destination.glob("*.tar")):
         do = "Name a new folder for the view."
         raise CorpusError("a corpus with shards of its own cannot become a view", got=destination, do=do)
-    if os.path.realpath(destination) == os.path.realpath(source):
+    if isinstance(source, Path) and destination.resolve() == source.resolve():
         raise CorpusError("a view cannot be made of itself", got=destination, do="Name another folder for the view.")

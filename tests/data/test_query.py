@@ -5,10 +5,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from upath import UPath
 
 from gi_data.catalog import Catalog
 from gi_data.query import matching_rows, query
+from gi_data.storage import locate
 from gi_data.views import subset
 from gi_model.errors import ConfigError, CorpusError
 
@@ -35,7 +35,7 @@ def server(corpus_path: Path) -> Iterator[str]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks up
 
         def log_message(self, *args: object) -> None: ...
 
@@ -62,9 +62,9 @@ def test_memory_and_web_servers_answer_like_the_disk(corpus_path: Path, server: 
     files = fsspec.filesystem("memory")
     for name in ("index.parquet", "manifest.json"):
         files.pipe(f"/hours/{name}", (corpus_path / name).read_bytes())
-    assert query(HOURS, [UPath("memory://hours")]) == expected
-    assert query(HOURS, [UPath(server)]) == expected
-    assert len(query("from clips", [UPath(server), corpus_path]).rows) == 36
+    assert query(HOURS, [locate("memory://hours")]) == expected
+    assert query(HOURS, [locate(server)]) == expected
+    assert len(query("from clips", [locate(server), corpus_path]).rows) == 36
 
 
 def test_columns_can_be_described(corpus_path: Path) -> None:
