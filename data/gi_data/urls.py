@@ -37,7 +37,7 @@ class Url:
     def __truediv__(self, name: str) -> Self:
         protocol, _, rest = self.text.partition("://")
         host, _, path = rest.partition("/")
-        return type(self)(f"{protocol}://{host}{posixpath.normpath(f'/{path}/{name}')}")
+        return type(self)(f"{protocol}://{host}/{posixpath.normpath(f'/{path}/{name}').lstrip('/')}")
 
     @property
     def name(self) -> str:
