@@ -27,6 +27,7 @@ class ClipCache:
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._clips: OrderedDict[int, Future[DecodedClip]] = OrderedDict()
         self.num_bytes = 0
+        self.num_loads = 0
 
     def request(self, clip_id: int) -> Future[DecodedClip]:
         """Start decoding a clip, or mark it as wanted again."""
@@ -36,6 +37,7 @@ class ClipCache:
         self.num_bytes += self._size_of(clip_id)
         while self.num_bytes > self._max_bytes and self._clips:
             self._drop(next(iter(self._clips)))
+        self.num_loads += 1
         self._clips[clip_id] = self._pool.submit(self._load, clip_id)
         return self._clips[clip_id]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gi_data.blend import Blend
 from gi_data.buffers import BufferPool
 from gi_data.corpus import Corpus
 from gi_data.index import IndexRow
@@ -26,7 +27,7 @@ class DecodedClip:
     known: NDArray[np.bool_]  # (T,)
 
 
-def decode_clip(corpus: Corpus, clip_id: int, *, height: int, width: int) -> Clip:
+def decode_clip(corpus: Corpus | Blend, clip_id: int, *, height: int, width: int) -> Clip:
     """Read a clip with its frames at the given size. Raises ClipError if it is damaged."""
     row = corpus.row(clip_id)
     labels = corpus.read_labels(row)
@@ -51,7 +52,7 @@ class ClipLoader:
     """
 
     def __init__(
-        self, corpus: Corpus, action_space: ActionSpace, *, height: int, width: int, is_planes: bool = False
+        self, corpus: Corpus | Blend, action_space: ActionSpace, *, height: int, width: int, is_planes: bool = False
     ) -> None:
         self.corpus, self.height, self.width, self.is_planes = corpus, height, width, is_planes
         self._space = action_space

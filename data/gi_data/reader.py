@@ -11,17 +11,20 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 
+from gi_data.blend import Blend, Stream
 from gi_data.buffers import BufferPool
 from gi_data.clip_loader import ClipLoader, decode_clip
 from gi_data.corpus import Corpus
 from gi_data.order import OrderConfig, Place, WindowOrder
 from gi_data.prefetch import Prefetch
 from gi_data.reader_config import TRAIN, ReaderConfig
+from gi_data.reader_stats import ReaderStats
 from gi_data.window_source import WindowSource
 from gi_model.actions import NEUTRAL, ActionSpace
 from gi_model.batch import PADDING, Batch, Window
@@ -40,15 +43,23 @@ class Reader:
     `wait_s`: seconds that iteration has waited for data.
     """
 
-    def __init__(self, corpus: Corpus, config: ReaderConfig, *, action_space: ActionSpace | None = None) -> None:
-        self.corpus, self.config = corpus, config
+    def __init__(
+        self, corpus: Corpus | Blend, config: ReaderConfig, *, action_space: ActionSpace | None = None
+    ) -> None:
+        self.corpus = corpus if isinstance(corpus, Blend) else Blend([corpus])
+        self.config = config
         self.action_space = action_space or ActionSpace()
         self.wait_s = 0.0
         self._is_endless = config.split == TRAIN
-        self._order = _make_order(corpus, config)
+        streams = _streams(self.corpus, config)
+        self._order = _make_order(self.corpus, config, streams)
+        self.streams = [
+            replace(streams[stream_id], share=share)
+            for stream_id, share in zip(self._order.stream_ids, self._order.shares, strict=True)
+        ]
         size = {"height": config.height, "width": config.width}
-        loader = ClipLoader(corpus, self.action_space, **size, is_planes=corpus.is_stored_at(**size))
-        self._windows = WindowSource(loader, config)
+        loader = ClipLoader(self.corpus, self.action_space, **size, is_planes=self.corpus.is_stored_at(**size))
+        self._windows = WindowSource(loader, self.corpus, config)
         self._buffers = BufferPool(max_free=config.prefetch_batches)
         self._neutral = self.action_space.encode(NEUTRAL)
         self._position = 0
@@ -68,6 +79,20 @@ class Reader:
     def bad_clips(self) -> Mapping[str, str]:
         """Why clips were replaced, by key."""
         return self._windows.bad_clips
+
+    def stats(self) -> ReaderStats:
+        """What was done so far; cheap, from any thread."""
+        source, num_windows = self._windows, self._windows.num_windows.tolist()
+        return ReaderStats(
+            wait_s=self.wait_s,
+            clip_hits=max(0, sum(num_windows) - source.num_decodes),
+            clip_misses=source.num_decodes,
+            num_frames=source.meter.num_frames,
+            load_s=source.meter.load_s,
+            bad_clips=len(source.bad_clips),
+            traffic=self.corpus.traffic,
+            windows=dict(zip(self.corpus.names, num_windows, strict=True)),
+        )
 
     # ------------------------------------------------------------------ iteration
 
@@ -102,7 +127,7 @@ class Reader:
                     if place is not None:
                         self._windows.request(place)
                 ahead.append(places)
-                if len(ahead) > depth:
+                while len(ahead) > depth or (len(ahead) > 1 and not self._windows.has_room):
                     yield self._assemble(ahead.popleft())
             while ahead:
                 yield self._assemble(ahead.popleft())
@@ -133,8 +158,10 @@ class Reader:
         self._position = int(state["position"])
 
     def _identity(self) -> dict[str, Any]:
-        names = ("height", "width", "window_ticks", "split", "seed", "balance_games", "block_mb")
-        return {name: getattr(self.config, name) for name in names} | {"corpus": self.corpus.fingerprint}
+        names = ("height", "width", "window_ticks", "split", "seed", "block_mb")
+        fixed: dict[str, Any] = {name: getattr(self.config, name) for name in names}
+        blend = {"temperature": str(float(self.config.temperature)), "weights": list(self.corpus.weights)}
+        return fixed | blend | {"corpus": self.corpus.fingerprint}
 
     # ------------------------------------------------------------------ batches
 
@@ -188,15 +215,18 @@ class Reader:
             self._prefetch.close()
 
 
-def _make_order(corpus: Corpus, config: ReaderConfig) -> WindowOrder:
-    clips = corpus.select(config.split)
-    if not len(clips):
-        do = "Shard more recordings, or with a larger --val-fraction."
-        raise CorpusError(f"corpus has no {config.split} clips", got=corpus.directory, do=do)
+def _streams(blend: Blend, config: ReaderConfig) -> list[Stream]:
+    """The games to share out; for one pass, all clips as one."""
+    if config.split == TRAIN:
+        return blend.streams(config.split, temperature=config.temperature)
+    clips = blend.select(config.split)
+    return [Stream("all", "all", clips, float(blend.seconds[clips].sum() / 3600), 1.0)]
+
+
+def _make_order(blend: Blend, config: ReaderConfig, streams: list[Stream]) -> WindowOrder:
     is_train = config.split == TRAIN
-    streams = [clips]
-    if is_train and config.balance_games:
-        streams = [clips[corpus.game_ids[clips] == game_id] for game_id in range(len(corpus.games))]
     block_ticks = config.block_mb * 10**6 // (3 * config.height * config.width)
     seed = config.seed if is_train else 0  # every run is evaluated on the same windows
-    return WindowOrder(streams, corpus.num_ticks, OrderConfig(seed, config.window_ticks, block_ticks, shift=is_train))
+    settings = OrderConfig(seed, config.window_ticks, block_ticks, shift=is_train)
+    shares = [stream.share for stream in streams]
+    return WindowOrder([stream.clip_ids for stream in streams], blend.num_ticks, settings, shares=shares)

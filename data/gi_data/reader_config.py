@@ -1,7 +1,9 @@
 """`ReaderConfig`: how a corpus is read, and which of it fixes the order of windows."""
 
+import math
 from dataclasses import dataclass
 
+from gi_data.order import LANES
 from gi_model.errors import ConfigError
 
 TRAIN = "train"
@@ -9,11 +11,13 @@ TRAIN = "train"
 
 @dataclass(frozen=True, slots=True)
 class ReaderConfig:
-    """How to read. batch_size: windows of a global batch, over all ranks. block_mb: how much is shuffled together.
+    """How to read. batch_size: windows of a global batch, over all ranks. block_mb: decoded RGB shuffled together.
 
-    Split "train" is endless, shifted, and balanced; any other is one pass in a fixed order, its last batch padded with
-    windows of which nothing is known. Size, window, split, seed, block_mb, and balance fix the order; the rest may
-    change between a stop and a resume.
+    temperature: games and corpora share windows by hours^(1 / temperature), infinity: alike (see `Blend`).
+
+    Split "train" is endless, shifted, and shared out; any other is one pass in a fixed order, its last batch padded
+    with windows of which nothing is known. Size, window, split, seed, block_mb, temperature, and the corpora's weights
+    fix the order; the rest may change between a stop and a resume.
     """
 
     height: int
@@ -24,7 +28,7 @@ class ReaderConfig:
     seed: int = 0
     rank: int = 0
     world_size: int = 1
-    balance_games: bool = True
+    temperature: float = math.inf
     block_mb: int = 384
     cache_mb: int = 1024
     max_bad_clips: int = 16
@@ -43,6 +47,8 @@ class ReaderConfig:
         if self.batch_size % self.world_size:
             expected, do = f"a multiple of {self.world_size} ranks", "Change --batch-size."
             raise ConfigError("batch cannot be shared equally", got=self.batch_size, expected=expected, do=do)
-        if self.cache_mb < 2 * self.block_mb:
-            got, expected = f"{self.cache_mb} MB for blocks of {self.block_mb} MB", "room for two blocks"
+        if not self.temperature > 0:
+            raise ConfigError("temperature out of range", got=self.temperature, expected="above 0; inf: all alike")
+        if self.cache_mb < 2 * self.block_mb // math.gcd(self.world_size, LANES):
+            got, expected = f"{self.cache_mb} MB for blocks of {self.block_mb} MB", "room for this rank's part of two"
             raise ConfigError("cache is too small", got=got, expected=expected, do="Raise cache_mb or lower block_mb.")

@@ -9,9 +9,9 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gi_data.range_cache import RangeCache
 from gi_data.urls import Url
@@ -90,6 +90,18 @@ class Traffic:
     range_misses: int = 0
     retries: int = 0
     read_s: float = 0.0
+
+    def __add__(self, other: Self) -> Self:
+        """Both together."""
+        return self._with(other, 1)
+
+    def __sub__(self, other: Self) -> Self:
+        """What came after `other`."""
+        return self._with(other, -1)
+
+    def _with(self, other: Self, sign: int) -> Self:
+        names = [item.name for item in fields(self)]
+        return type(self)(**{name: getattr(self, name) + sign * getattr(other, name) for name in names})
 
 
 class Storage:

@@ -22,7 +22,7 @@ class Loader:
         if clip_id == 13:
             raise ClipError("clip 13 is damaged")
         empty = np.zeros((0, 0))
-        return DecodedClip(str(clip_id), empty.astype(np.uint8), empty.astype(np.int16), empty.astype(bool))
+        return DecodedClip(str(clip_id), 0, empty.astype(np.uint8), empty.astype(np.int16), empty.astype(bool))
 
     def cache(self, num_clips: int) -> ClipCache:
         return ClipCache(self.load, lambda _: SIZE, max_bytes=num_clips * SIZE, num_threads=2)

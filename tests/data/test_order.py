@@ -11,11 +11,18 @@ from gi_model.errors import CorpusError
 T = 8
 
 
-def make(num_ticks: list[int], num_streams: int = 1, *, block_ticks: int = 200, shift: bool = True) -> WindowOrder:
+def make(
+    num_ticks: list[int],
+    num_streams: int = 1,
+    *,
+    block_ticks: int = 200,
+    shift: bool = True,
+    shares: list[float] | None = None,
+) -> WindowOrder:
     """Clips dealt to the streams in turn."""
     streams = [np.arange(first, len(num_ticks), num_streams) for first in range(num_streams)]
     config = OrderConfig(seed=3, window_ticks=T, block_ticks=block_ticks, shift=shift)
-    return WindowOrder(streams, np.array(num_ticks), config)
+    return WindowOrder(streams, np.array(num_ticks), config, shares=shares or [1.0] * num_streams)
 
 
 lengths = st.lists(st.integers(T, 90), min_size=1, max_size=30)
@@ -95,7 +102,7 @@ def test_few_clips_are_needed_at_a_time() -> None:
 
 def test_another_seed_is_another_order() -> None:
     ticks, clips = np.full(20, 90), np.arange(20)
-    orders = [WindowOrder([clips], ticks, OrderConfig(seed, T, 500)) for seed in (1, 2)]
+    orders = [WindowOrder([clips], ticks, OrderConfig(seed, T, 500), shares=[1]) for seed in (1, 2)]
     places = [[order.place(position) for position in range(50)] for order in orders]
     assert places[0] != places[1]
 

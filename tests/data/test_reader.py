@@ -197,7 +197,7 @@ def test_another_world_size_leaves_the_same_windows(corpus_path: Path, before: i
     assert {len(rank) for rank in other} == {30 * 4 // after}
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"window_ticks": 5}, {"balance_games": False}, {"split": "val"}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"window_ticks": 5}, {"temperature": 2.0}, {"split": "val"}])
 def test_a_state_of_another_order_is_refused(corpus_path: Path, change: dict[str, Any]) -> None:
     with open_reader(corpus_path) as reader:
         state = reader.state_dict()
