@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ class LerobotImporter:
         """Open one. Raises ClipError."""
         root = found.path.parent
         dataset = open_dataset(root)
-        run = next((run for run in _runs(dataset) if _path_of(root, run) == found.path), None)
+        run = _runs_by_path(dataset).get(found.path)
         if run is None:
             raise ClipError(f"{root} has no {found.path.name}", do="The dataset changed: ingest it again.")
         for episode in run:
@@ -83,7 +83,7 @@ def _recording(dataset: Dataset, run: Sequence[Episode]) -> SourceRecording:
         if a + episode.length < b
     ]
     return SourceRecording(
-        game=options.game or str(facts.get("game") or run[0].task),
+        game=options.game or str(facts.get("game") or run[0].task)[:100],
         fps=dataset.fps,
         start_ns=clock.at(0),
         end_ns=clock.start_ns + math.ceil(Fraction(num_ticks * _SECOND_NS) / clock.rate),
@@ -93,7 +93,8 @@ def _recording(dataset: Dataset, run: Sequence[Episode]) -> SourceRecording:
         license=options.license or str(facts.get("license") or _license(dataset.root)),
         demonstrator=str(facts.get("demonstrator") or "human"),
         consent=str(facts.get("consent") or "see source"),
-        extra={"camera": camera} | {name: facts[name] for name in ("source", "recording_id") if name in facts},
+        extra={"camera": camera}
+        | {name: str(facts[name])[:200] for name in ("source", "recording_id") if name in facts},
         unknown=labels.unknown,
         cuts=[(clock.at(start), clock.at(end)) for start, end in unlabelled],
     )
@@ -109,6 +110,7 @@ class _Clock:
         return self.start_ns + round(Fraction(tick * _SECOND_NS) / self.rate)
 
 
+@lru_cache(maxsize=8)
 def _runs(dataset: Dataset) -> list[list[Episode]]:
     """Episodes that belong together, each run in order of time."""
     runs: list[list[Episode]] = []
@@ -119,6 +121,11 @@ def _runs(dataset: Dataset) -> list[list[Episode]]:
         else:
             runs.append([episode])
     return runs
+
+
+@lru_cache(maxsize=8)
+def _runs_by_path(dataset: Dataset) -> dict[Path, list[Episode]]:
+    return {_path_of(dataset.root, run): run for run in _runs(dataset)}
 
 
 def _follows(episode: Episode, before: Episode, fps: float) -> bool:

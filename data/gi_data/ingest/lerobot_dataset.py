@@ -7,9 +7,10 @@ Links are followed: the cache of Hugging Face consists of them.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -51,9 +52,9 @@ class Episode:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset on disk. features: by name, as in `info.json`."""
+    """A dataset on disk, equal to nothing but itself. features: by name, as in `info.json`."""
 
     root: Path
     fps: float
@@ -84,17 +85,31 @@ class Dataset:
 
     def check(self, episode: Episode) -> None:
         """Raise ClipError if an episode's stretch of a video cannot be, or another episode claims it, too."""
-        for camera, span in episode.videos.items():
+        for span in episode.videos.values():
             if not 0 <= span.from_s < span.to_s < float("inf") or span.to_s - span.from_s > MAX_RECORDING_S:
                 got = f"{span.from_s} s to {span.to_s} s"
                 raise ClipError(f"episode {episode.index} lies nowhere in its video", got=got)
             if abs((span.to_s - span.from_s) * self.fps - episode.length) > 1:
                 got = f"{span.to_s - span.from_s:.3f} s for {episode.length} rows"
                 raise ClipError(f"episode {episode.index} has pictures of another length", got=got)
-            for other in _in_file(self, camera, (span.chunk, span.file)):
-                there = other.videos[camera]
-                if other.index != episode.index and _overlap(span, there) * self.fps > 1:
-                    raise ClipError(f"episodes {episode.index} and {other.index} overlap", got=camera)
+        if episode.index in self._overlaps:
+            raise ClipError(f"episodes {episode.index} and {self._overlaps[episode.index]} overlap in a video")
+
+    @cached_property
+    def _overlaps(self) -> dict[int, int]:
+        """Of episodes that share more than a picture of a video with another, which other."""
+        spans: dict[tuple[str, int, int], list[tuple[float, float, int]]] = defaultdict(list)
+        for episode in self.episodes:
+            for camera, span in episode.videos.items():
+                spans[camera, span.chunk, span.file].append((span.from_s, span.to_s, episode.index))
+        found: dict[int, int] = {}
+        for in_file in spans.values():
+            reach_s, last = float("-inf"), -1
+            for from_s, to_s, index in sorted(in_file):
+                if (min(to_s, reach_s) - from_s) * self.fps > 1:
+                    found |= {index: last, last: index}
+                reach_s, last = max((reach_s, last), (to_s, index))
+        return found
 
     def rows(self, episode: Episode, columns: list[str]) -> pa.Table:
         """Columns of an episode's rows, in order. Raises ClipError unless they are all there."""
@@ -250,17 +265,6 @@ def _may_hold(file: pq.ParquetFile, group: int, index: int) -> bool:
         if column.path_in_schema == "episode_index" and column.is_stats_set and column.statistics.has_min_max:
             return bool(column.statistics.min <= index <= column.statistics.max)
     return True
-
-
-def _in_file(dataset: Dataset, camera: str, place: tuple[int, int]) -> Iterator[Episode]:
-    for episode in dataset.episodes:
-        span = episode.videos.get(camera)
-        if span is not None and (span.chunk, span.file) == place:
-            yield episode
-
-
-def _overlap(a: VideoSpan, b: VideoSpan) -> float:
-    return min(a.to_s, b.to_s) - max(a.from_s, b.from_s)
 
 
 def _bad_path(template: str) -> ClipError:
