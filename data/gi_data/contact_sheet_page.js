@@ -11,6 +11,8 @@
     ShiftLeft: "Shift", ControlLeft: "Ctrl", AltLeft: "Alt", MetaLeft: "Meta",
     ShiftRight: "R Shift", ControlRight: "R Ctrl", AltRight: "R Alt", MetaRight: "R Meta",
     MouseLeft: "Mouse L", MouseRight: "Mouse R", MouseMiddle: "Mouse M", MouseBack: "Mouse ‹", MouseForward: "Mouse ›",
+    GamepadLeftBumper: "Pad LB", GamepadRightBumper: "Pad RB", GamepadLeftTrigger: "Pad LT", GamepadRightTrigger: "Pad RT",
+    GamepadLeftStick: "Pad L3", GamepadRightStick: "Pad R3",
   };
   const AXES = [
     ["motion.x", "mouse x", (s) => (s.motion || [0, 0])[0]], ["motion.y", "mouse y", (s) => (s.motion || [0, 0])[1]],
@@ -285,11 +287,11 @@
     // ---- the roll ------------------------------------------------------------------------------------------------
 
     paint() {
-      const [accent, warm, faint] = ["--accent", "--warm", "--faint"].map(colour);
-      for (const lane of this.lanes) this.paintLane(lane, { accent, warm, faint });
+      const [accent, warm] = ["--accent", "--warm"].map(colour);
+      for (const lane of this.lanes) this.paintLane(lane, { accent, warm });
     }
 
-    paintLane(lane, { accent, warm, faint }) {
+    paintLane(lane, { accent, warm }) {
       const { canvas, values } = lane, box = canvas.getBoundingClientRect(), ratio = devicePixelRatio || 1;
       if (!box.width) return;
       canvas.width = Math.round(box.width * ratio);
@@ -298,17 +300,18 @@
       const most = values.reduce((top, value) => Math.max(top, Math.abs(value)), 0) || 1;
       values.forEach((value, t) => {
         const known = this.data.known[t];
+        if (!known) this.paintUnknown(context, t * width, width, height, warm);
         context.fillStyle = known ? accent : warm;
-        if (!known && !value) { context.fillStyle = faint; context.fillRect(t * width, height / 2 - ratio / 2, width * 0.6, ratio); }
         const size = lane.signed ? value / most * height / 2 : value * height;
         context.fillRect(t * width, lane.signed ? height / 2 - Math.max(size, 0) : 0, Math.max(width, 1) + 0.5, Math.abs(size));
       });
-      if (this.data.known.includes(0)) this.paintUnknown(context, width, height, warm);
     }
 
-    paintUnknown(context, width, height, warm) {
+    paintUnknown(context, left, width, height, warm) {
+      context.globalAlpha = 0.3;
       context.fillStyle = warm;
-      this.data.known.forEach((known, t) => { if (!known) context.fillRect(t * width, height - 3, width + 0.5, 3); });
+      context.fillRect(left, 0, width, height);
+      context.globalAlpha = 1;
     }
   }
 
