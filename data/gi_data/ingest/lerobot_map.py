@@ -105,7 +105,7 @@ def read_map(root: Path) -> Options:
             raise ValueError("camera, game, and license are texts")
         return Options(**data, entries=entries)
     except (OSError, ValueError, TypeError) as error:
-        do = 'Write lines such as "action/forward" = "KeyW" under [map]; docs/ingest.md has an example.'
+        do = 'Write lines such as "action/forward" = "KeyW" under [map]; docs/lerobot.md has an example.'
         raise ClipError(f"{path} cannot be read", got=str(error)[:300], expected="TOML", do=do) from error
 
 

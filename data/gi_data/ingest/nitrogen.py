@@ -44,7 +44,7 @@ class NitrogenImporter:
         videos = [_find_video(folder) for folder in folders]
         if not any(videos):
             got = f"labels of {len(folders)} videos, none of them with its video" if folders else "no labels"
-            do = "Put the videos into SOURCE/videos, named by their ids; see docs/ingest.md."
+            do = "Put the videos into SOURCE/videos, named by their ids; see docs/lerobot.md."
             raise CorpusError(f"no NitroGen recordings in {source}", got=got, do=do)
         names = recording_ids([folder.name for folder in folders], folders, source)
         there = [(name, folder, video) for name, folder, video in zip(names, folders, videos, strict=True) if video]
