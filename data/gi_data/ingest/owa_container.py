@@ -61,7 +61,7 @@ def messages(path: Path) -> Iterator[Message]:
             reader = StreamReader(file, emit_chunks=True, validate_crcs=True, record_size_limit=MAX_RECORD_BYTES)
             yield from _in_order(_named(_unpacked(reader.records), path.name), path.name)
     except _DAMAGE as error:
-        raise _damaged(path.name, f"{type(error).__name__}: {str(error)[:200]}") from error
+        raise _damaged(path.name, f"{type(error).__name__}: {str(error)[:200]}".removesuffix(": ")) from error
 
 
 def _unpacked(records: Iterable[McapRecord]) -> Iterator[McapRecord]:
