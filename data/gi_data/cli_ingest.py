@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,7 +55,10 @@ def ingest_command(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings.")] = None,
     skip_damaged: Annotated[int, typer.Option(min=0, help="Succeed although at most N recordings cannot be read.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes (0: one a core).")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Recordings at a time (0: one a core).")] = 0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local processes, or a Ray cluster that sees the same folders.")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Turn anyone's recordings of play into ours: one picture and one input state a tick, in clips.
@@ -85,8 +88,10 @@ def ingest_command(
     )
     if destination is None and not calibrate:
         raise typer.BadParameter("name the folder for the recordings", param_hint="DST")
-    importer, workers = load_importer(format_name), workers or os.cpu_count() or 1
-    plan = IngestPlan(importer, source, destination or source, config, limit, workers)
+    importer = load_importer(format_name)
+    if engine == "local":
+        workers = workers or os.cpu_count() or 1
+    plan = IngestPlan(importer, source, destination or source, config, limit, workers, engine)
     if calibrate:
         calibrate_and_print(plan, as_json=as_json)
         return

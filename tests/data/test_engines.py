@@ -1,5 +1,6 @@
 """Jobs in processes: results come back, a crash costs one job, and workers end with whoever started them."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -7,10 +8,16 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from gi_data.engine_ray import map_ray
 from gi_data.engines import map_local
+from gi_data.ingest.convert import IngestConfig
+from gi_data.ingest.ingest import IngestPlan, ingest
+from gi_data.ingest.recordings import RecordingsImporter
+from gi_model.errors import ConfigError
 
 SLEEPER = """
 import sys, time
@@ -69,3 +76,49 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     last = beats.read_text()
     time.sleep(0.3)
     assert beats.read_text() == last
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Generator[None, None, None]:
+    """Two workers on this machine."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow  # starting Ray takes ten seconds
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_gives_the_same_results() -> None:
+    got = map_ray(square, [3, 1, 2], workers=0, on_death=lambda job, why: f"{job}: {why}")
+    assert sorted(map(str, got)) == ["1", "4", "9"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_crash_on_a_cluster_costs_its_job() -> None:
+    got = list(map_ray(square, [3, -1, 2], workers=2, on_death=lambda job, why: f"{job}: {why}"))
+    assert sorted(map(str, got)) == ["-1: its Ray task died; the logs of Ray say why", "4", "9"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_writes_the_same_bytes(recordings: Path, tmp_path: Path) -> None:
+    reports, files = [], []
+    engines: tuple[Literal["local", "ray"], ...] = ("local", "ray")
+    for engine in engines:
+        out = tmp_path / engine
+        config = IngestConfig(height=16, width=48)
+        reports.append(ingest(IngestPlan(RecordingsImporter(), recordings, out, config, None, 2, engine)))
+        files.append({path.name: path.read_bytes() for path in out.glob("*-*")})
+    assert reports[0] == reports[1]
+    assert len(reports[0].made) == 6
+    assert files[0] == files[1]
+    assert len(files[0]) == 6 * 3
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="Ray is not installed"):
+        list(map_ray(square, [1], workers=1, on_death=lambda job, why: f"{job}: {why}"))

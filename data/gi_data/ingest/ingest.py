@@ -5,11 +5,12 @@ made is reported, and ends nothing; a full disk ends everything. The folder is l
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from gi_data.engines import map_local
+from gi_data.engines import Result, map_local
 from gi_data.ingest.calibration import Calibration, calibrate_one, doubtful
 from gi_data.ingest.convert import IngestConfig, Ingested, IngestJob, failed, ingest_one
 from gi_data.ingest.source import Found, Importer
@@ -22,7 +23,10 @@ from gi_model.errors import CorpusError
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What to make of what. limit: the first so many recordings; workers: processes, 0: in this one."""
+    """What to make of what. limit: the first so many recordings.
+
+    workers: processes, 0: in this one; with engine "ray": tasks at a time, 0: as many as the cluster has cores.
+    """
 
     importer: Importer
     source: Path
@@ -30,6 +34,7 @@ class IngestPlan:
     config: IngestConfig = field(default_factory=IngestConfig)
     limit: int | None = None
     workers: int = 0
+    engine: Literal["local", "ray"] = "local"
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def ingest(plan: IngestPlan, advance: Callable[[Ingested], None] = lambda _: Non
             for one in found
             if one.recording_id not in done
         ]
-        for report in map_local(ingest_one, jobs, workers=min(plan.workers, len(jobs)), on_death=failed):
+        for report in _map(plan, ingest_one, jobs, failed):
             _check_not_fatal(report, reports)
             reports.append(report)
             advance(report)
@@ -89,10 +94,24 @@ def calibrate(plan: IngestPlan, advance: Callable[[Calibration], None] = lambda 
     found = find(plan.importer, plan.source, limit=plan.limit)
     jobs = [IngestJob(plan.importer, one, plan.destination, plan.config) for one in found]
     results = []
-    for result in map_local(calibrate_one, jobs, workers=min(plan.workers, len(jobs)), on_death=doubtful):
+    for result in _map(plan, calibrate_one, jobs, doubtful):
         results.append(result)
         advance(result)
     return tuple(sorted(results, key=lambda one: one.recording_id))
+
+
+def _map(
+    plan: IngestPlan,
+    function: Callable[[IngestJob], Result],
+    jobs: Sequence[IngestJob],
+    on_death: Callable[[IngestJob, str], Result],
+) -> Iterator[Result]:
+    """A function over jobs, on the plan's engine."""
+    if plan.engine == "ray":
+        from gi_data.engine_ray import map_ray
+
+        return map_ray(function, jobs, workers=plan.workers, on_death=on_death)
+    return map_local(function, jobs, workers=min(plan.workers, len(jobs)), on_death=on_death)
 
 
 def find(importer: Importer, source: Path, *, limit: int | None = None) -> Sequence[Found]:
