@@ -1,7 +1,12 @@
-"""`gi bench`: every performance claim of this project is one of these commands."""
+"""`gi bench`: every performance claim of this project is one of these commands.
+
+Departments above this one add theirs through the entry-point group `gi.benchmarks`: a function
+`(bench: typer.Typer) -> None`, as in `gi.commands`.
+"""
 
 import json
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -11,6 +16,8 @@ def register(app: typer.Typer) -> None:
     """Add the group."""
     bench = typer.Typer(no_args_is_help=True, help="Measure, beside a baseline in the same run.")
     bench.command("codec")(codec_command)
+    for entry in sorted(entry_points(group="gi.benchmarks"), key=lambda entry: entry.name):
+        entry.load()(bench)
     app.add_typer(bench, name="bench")
 
 

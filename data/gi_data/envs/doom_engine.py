@@ -46,10 +46,22 @@ _FAILURES: Final = (
 
 
 class DoomEngine:
-    """A running game. `wad`: generated maps. `reveal`: labels and sectors in `state`. `window`: a person plays."""
+    """A running game. `wad`: generated maps. `reveal`: labels and sectors in `state`. `window`: a person plays.
 
-    def __init__(self, scenario: DoomScenario, *, wad: bytes = b"", reveal: bool = False, window: bool = False) -> None:
+    screen_height: of a 4:3 screen, one of 120, 240, 480, 600, 768, 960, in pixels.
+    """
+
+    def __init__(
+        self,
+        scenario: DoomScenario,
+        *,
+        wad: bytes = b"",
+        reveal: bool = False,
+        window: bool = False,
+        screen_height: int = HEIGHT,
+    ) -> None:
         self.name = scenario.name
+        self.height, self.width = screen_height, screen_height * WIDTH // HEIGHT
         self._first_tic = 0
         sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
@@ -118,7 +130,7 @@ class DoomEngine:
             return self._game.get_state()
 
     def frame(self) -> Frame | None:
-        """The rendered screen, uint8 (120, 160, 3); None after the end."""
+        """The rendered screen, uint8 (height, width, 3); None after the end."""
         state = self.state()
         return None if state is None else state.screen_buffer
 
@@ -168,7 +180,7 @@ class DoomEngine:
             (self._folder / "maps.wad").write_bytes(wad)
             game.set_doom_scenario_path(str(self._folder / "maps.wad"))
         game.set_available_buttons([vizdoom.Button.__members__[name] for name in scenario.buttons])
-        game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
+        game.set_screen_resolution(vizdoom.ScreenResolution.__members__[f"RES_{self.width}X{self.height}"])
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
         game.set_sound_enabled(False)
         game.set_window_visible(False)

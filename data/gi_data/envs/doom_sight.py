@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gi_data.envs.doom_engine import WIDTH, DoomEngine
+from gi_data.envs.doom_engine import DoomEngine
 
 RAY_DEGREES: Final[NDArray[np.float64]] = np.linspace(-44.0, 44.0, 45)
 FAR: Final = 4096.0  # map units, for rays that meet no wall
@@ -52,7 +52,7 @@ def read_sight(engine: DoomEngine, state: Any, walls: Walls) -> Sight:
     for label in state.labels:
         ahead_x, ahead_y = label.object_position_x - x, label.object_position_y - y
         distance, bearing = math.hypot(ahead_x, ahead_y), wrap(angle - math.degrees(math.atan2(ahead_y, ahead_x)))
-        if label.object_name != "DoomPlayer" and 0 <= label.x < WIDTH:
+        if label.object_name != "DoomPlayer" and 0 <= label.x < engine.width:
             things.append(Thing(label.object_name, distance, bearing, int(label.width * label.height)))
     return Sight(tuple(things), cast_rays(np.array([x, y]), np.radians(angle - RAY_DEGREES), walls))
 
