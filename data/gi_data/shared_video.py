@@ -3,7 +3,7 @@
 A stretch that does not begin with a keyframe brings along what lies between the keyframe before it and its beginning:
 those pictures are in the file but in nobody's stretch. A new file begins where the old one is full, or where H.264's
 parameters change. Picture n of a file stands at n ticks exactly. Files are short enough in time, too: LeRobot compares
-time stamps as float32 to within 0.1 ms, which beyond 1,024 seconds goes wrong by chance.
+time stamps as float32 to within 0.1 ms, which beyond 1,024 seconds fails for some pictures at rates such as 29.97 Hz.
 """
 
 import io

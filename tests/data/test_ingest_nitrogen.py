@@ -85,6 +85,7 @@ def test_every_label_meets_its_frame(source: Path, barcodes: Any) -> None:
     assert all(tick.known for tick in states)
     assert (recording.game, recording.fps, recording.cuts) == ("arena", FPS, [])
     assert recording.extra == {"url": "https://v", "table": "raw"}
+    assert recording.unknown == {}
 
 
 def test_all_controls_of_a_pad_have_a_name() -> None:

@@ -102,7 +102,8 @@ def read_chunks(folder: Path) -> tuple[list[Chunk], Counter[str]]:
             unknown[f"chunk without {TABLES[table]}"] += 1
     if not chunks:
         raise ClipError(f"no labels of {folder.name}", expected=TABLES["raw"], do="Download its chunks again.")
-    return _without_overlaps(sorted(chunks, key=lambda chunk: chunk.start_ns), unknown), unknown
+    kept = _without_overlaps(sorted(chunks, key=lambda chunk: chunk.start_ns), unknown)
+    return kept, +unknown  # without the zeros
 
 
 def chunk_events(chunks: Sequence[Chunk]) -> Iterator[Event]:
