@@ -54,6 +54,7 @@ def test_what_is_enough_ends_the_reading(tmp_path: Path) -> None:
         header("a/device", 0, tarfile.CHRTYPE),
         header("a/block", 0, tarfile.BLKTYPE),
         header("a/pipe", 0, tarfile.FIFOTYPE),
+        header("a/sparse", 3, tarfile.GNUTYPE_SPARSE),
     ],
     ids=lambda info: info.name + info.type.decode(),
 )

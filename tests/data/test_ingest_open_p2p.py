@@ -321,6 +321,7 @@ HOSTILE = {
     "cut within a frame": lambda good: good[: len(good) // 2 + 1],
     "noise": lambda _: b"\xff" * 1000,
     "a field longer than the file": lambda _: b"\x1a\xff\xff\xff\xff\x0f",
+    "a frame that is not there": lambda good: good + b"\x1a\x03",
     "groups": lambda _: b"\x1b" * 100_000,
     "field number 0": lambda _: b"\x02\x00" * 10,
     "an endless number": lambda _: b"\x80" * 100,
