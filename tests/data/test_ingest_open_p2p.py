@@ -355,6 +355,14 @@ def test_an_annotation_without_ticks_is_refused(tmp_path: Path, barcodes: Barcod
         read(folder)
 
 
+def test_a_recording_that_is_the_working_folder_has_its_name(
+    tmp_path: Path, barcodes: Barcodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(record(tmp_path / "some-uuid", barcodes))
+    (found,) = OpenP2pImporter().find(Path())
+    assert found.recording_id == "some-uuid"
+
+
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no open-p2p recordings"):
         OpenP2pImporter().find(tmp_path)

@@ -49,7 +49,7 @@ class OpenP2pImporter:
         spots = [spot for path in paths for spot in _spots(path)]
         if not spots:
             raise CorpusError("no open-p2p recordings", got=source, expected=f"folders with {LABELS}, or .tar.gz")
-        ids = recording_ids([spot.name for spot, _ in spots], [spot for spot, _ in spots], source)
+        ids = recording_ids([spot.absolute().name for spot, _ in spots], [spot for spot, _ in spots], source)
         return [Found(name, spot, size) for name, (spot, size) in zip(ids, spots, strict=True)]
 
     def read(self, found: Found) -> SourceRecording:
