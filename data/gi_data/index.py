@@ -123,11 +123,11 @@ def write_shard_index(directory: Path, index: ShardIndex) -> None:
     write_atomic(directory / (Path(index.shard).stem + SHARD_INDEX_SUFFIX), content)
 
 
-def read_shard_indexes(directory: Path) -> list[ShardIndex]:
-    """Indexes of the finished shards, by name, but of those that a compaction replaced. Raises CorpusError."""
+def read_shard_indexes(directory: Path, *, also_replaced: bool = False) -> list[ShardIndex]:
+    """Indexes of the finished shards, by name; those that a compaction replaced only if asked. Raises CorpusError."""
     paths = sorted(directory.glob(f"*{SHARD_INDEX_SUFFIX}"))
     finished = [path for path in paths if path.with_name(_shard_name(path)).exists()]
-    replaced = {replaced_by(_shard_name(path)) for path in finished}
+    replaced = set() if also_replaced else {replaced_by(_shard_name(path)) for path in finished}
     return [_read_shard_index(path) for path in finished if _shard_name(path) not in replaced]
 
 

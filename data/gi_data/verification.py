@@ -47,7 +47,7 @@ def verify(directory: Location, advance: Callable[[], object] = lambda: None) ->
 def _shards(directory: Location, manifest: Manifest) -> Iterable[ShardIndex]:
     if manifest.is_view or isinstance(directory, Url):
         return Catalog.open(directory).shards()
-    return read_shard_indexes(directory)
+    return read_shard_indexes(directory, also_replaced=True)
 
 
 def _broken_tar(path: Location) -> str:

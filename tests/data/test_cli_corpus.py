@@ -86,3 +86,43 @@ def test_one_folder_is_not_enough(tmp_path: Path) -> None:
     result = gi("shard", tmp_path)
     assert result.exit_code == 2
     assert "folder" in result.stderr
+
+
+# ---------------------------------------------------------------------- views, questions, withdrawals
+
+
+def test_merge_subset_curate_and_query_work_together(corpus_path: Path, tmp_path: Path) -> None:
+    maze = json.loads(gi("subset", corpus_path, tmp_path / "maze", "--where", "game = 'maze'", "--json").stdout)
+    assert maze["clips"] == 9
+    merged = json.loads(gi("merge", tmp_path / "maze", corpus_path, tmp_path / "both", "--json").stdout)
+    assert (merged["clips"], merged["doubled"], merged["moved_to_train"]) == (18, 9, [])
+    (tmp_path / "curate.toml").write_text("[shortest]\nticks = 20\n")
+    config = ("--config", tmp_path / "curate.toml")
+    report = json.loads(gi("curate", tmp_path / "both", tmp_path / "long", *config, "--json").stdout)
+    assert (report["clips_in"], report["clips_out"]) == (18, 12)
+    assert "shortest" in gi("curate", tmp_path / "both", tmp_path / "long", *config).stdout
+    sql = "select game, count(*) as clips from clips group by 1 order by 1"
+    assert json.loads(gi("query", sql, "--corpus", tmp_path / "long", "--json").stdout) == [
+        {"game": "arena", "clips": 6},
+        {"game": "maze", "clips": 6},
+    ]
+    assert gi("query", sql, "--corpus", tmp_path / "long", "--csv").stdout == "game,clips\narena,6\nmaze,6\n"
+    assert "arena" in gi("query", sql, "--corpus", tmp_path / "long").stdout
+    assert json.loads(gi("verify", tmp_path / "long", "--json").stdout)["problems"] == {}
+
+
+def test_the_example_of_a_configuration_is_printed() -> None:
+    assert "[near_duplicate]\ndistance = 8" in gi("curate", "--example").stdout
+    assert gi("curate").exit_code == 2
+
+
+def test_revoke_then_compact(corpus_path: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(corpus_path, tmp_path / "corpus")
+    revoked = json.loads(gi("revoke", copy, "maze-1", "--reason", "asked", "--json").stdout)
+    assert (revoked["revoked"], revoked["num_clips"]) == (["maze-1"], 3)
+    compacted = json.loads(gi("compact", copy, "--json").stdout)
+    assert compacted["num_bytes"] > 0
+    assert json.loads(gi("verify", copy, "--json").stdout)["problems"] == {}
+    with pytest.raises(CorpusError, match="no recording maze-9"):
+        gi("revoke", copy, "maze-9")
+    gi("revoke", copy, "maze-9", "--ahead")

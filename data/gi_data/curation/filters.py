@@ -60,7 +60,7 @@ def menu(material: Material, _: Mask, options: Menu) -> Mask:
     game = material.games[ticks.clip]
     shown = np.bincount(game, weights=ticks.has(CURSOR)) / np.maximum(1, np.bincount(game))
     cursor = ticks.has(CURSOR) & (shown < options.locked_share)[game]
-    still = ticks.long_runs(ticks.difference < options.still, options.seconds)
+    still = ticks.long_runs(_still(ticks, options.still), options.seconds)
     return ticks.long_runs(cursor, options.seconds) | _runs_with(still, ticks, options.pointing_share)
 
 
@@ -130,7 +130,7 @@ class Static:
 def static(material: Material, _: Mask, options: Static) -> Mask:
     """Ticks of long frozen runs."""
     ticks = material.ticks
-    return ticks.long_runs(ticks.difference < options.still, options.seconds)
+    return ticks.long_runs(_still(ticks, options.still), options.seconds)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,13 @@ FILTERS: Final[dict[str, tuple[type, Filter]]] = {
     "quality": (Quality, quality),
     "shortest": (Shortest, shortest),
 }
+
+
+def _still(ticks: Ticks, limit: float) -> Mask:
+    """Ticks whose picture does not change. One tick between two such is, too: keyframes redraw the same picture."""
+    still = ticks.difference < limit
+    still[1:-1] |= still[:-2] & still[2:]
+    return still
 
 
 def _runs_with(mask: Mask, ticks: Ticks, pointing_share: float) -> Mask:

@@ -89,8 +89,8 @@ def _small_pictures(clip: StoredClip, num_ticks: int) -> NDArray[np.float32]:
     buffer = np.empty((min(_CHUNK, num_ticks), clip.height * 3 // 2, clip.width), dtype=np.uint8)
     chunks = []
     for first in range(0, num_ticks, _CHUNK):
-        frames = range(first, min(first + _CHUNK, num_ticks))
-        planes = decode_planes(video, clip.key, frames=frames, out=buffer[: len(frames)])
+        planes = buffer[: num_ticks - first]
+        decode_planes(video, clip.key, [(first + place, frame) for place, frame in enumerate(planes)])
         chunks.append(shrink(planes[:, : clip.height]))
     return np.concatenate(chunks)
 
