@@ -89,6 +89,13 @@ class Blend:
         return np.repeat(np.arange(len(self.corpora)), np.diff(self._firsts))
 
     @cached_property
+    def recording_ids(self) -> NDArray[np.int64]:
+        """int64 (num_clips,): recording that each clip is of, numbered in any order."""
+        ids = [corpus.recording_ids for corpus in self.corpora]
+        firsts = np.cumsum([0, *(int(part.max()) + 1 if len(part) else 0 for part in ids)])
+        return np.concatenate([first + part for first, part in zip(firsts, ids, strict=False)])
+
+    @cached_property
     def num_ticks(self) -> NDArray[np.int64]:
         """int64 (num_clips,): length of each clip."""
         return np.concatenate([corpus.num_ticks for corpus in self.corpora])

@@ -72,6 +72,12 @@ class Corpus:
         return np.asarray(pc.index_in(names, pa.array(self.games, pa.string())).to_numpy(), dtype=np.int64)
 
     @cached_property
+    def recording_ids(self) -> NDArray[np.int64]:
+        """int64 (num_clips,): recording that each clip is of, numbered in any order."""
+        names = self._table["recording_id"].cast(pa.string())
+        return np.asarray(pc.index_in(names, names.unique()).to_numpy(), dtype=np.int64)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when the clips, their stretches, their splits, or their order change."""
         hasher = hashlib.sha256()
@@ -134,7 +140,8 @@ class Corpus:
 
     def _size(self, name: str, place: Location) -> int | None:
         if isinstance(place, Path) and not place.is_file():
-            raise CorpusError(f"shard {name} is missing", got=self.directory, do="Fetch it, or run gi shard again.")
+            do = "Fetch it, or run gi shard again; for a view, run again the command that made it."
+            raise CorpusError(f"shard {name} is missing", got=self.directory, do=do)
         return file_size(place)
 
     def _cut(self, shard: str, num_bytes: int) -> ClipError:

@@ -1,6 +1,6 @@
 """`Reader`: batches of windows from a corpus: shuffled, balanced over games, resumable to the window.
 
-    order (pure function of seed and position) -> clips (decode threads, bounded cache) -> batches (prefetch thread)
+    order (pure function of seed and position) -> planned batches (prefetch thread) <- decoded clips (decode threads)
 
 Its state is one number: how many windows all ranks together have consumed; prefetched ones do not count. Rank r of w
 takes every w-th window of each global batch, so the windows to come do not depend on the number of ranks. No worker
@@ -18,21 +18,18 @@ import numpy as np
 import torch
 
 from gi_data.blend import Blend, Stream
-from gi_data.buffers import BufferPool
 from gi_data.clip_loader import ClipLoader, decode_clip
 from gi_data.corpus import Corpus
 from gi_data.order import OrderConfig, Place, WindowOrder
 from gi_data.prefetch import Prefetch
 from gi_data.reader_config import TRAIN, ReaderConfig
 from gi_data.reader_stats import ReaderStats
-from gi_data.window_source import WindowSource
+from gi_data.window_filler import PlannedBatch, WindowFiller
 from gi_model.actions import NEUTRAL, ActionSpace
 from gi_model.batch import PADDING, Batch, Window
 from gi_model.errors import CorpusError
 
 __all__ = ["Reader", "ReaderConfig", "decode_clip"]
-
-_LOOKAHEAD = 1024  # windows whose clips are decoded ahead: enough that a new block is there when the old one ends
 
 
 class Reader:
@@ -59,8 +56,7 @@ class Reader:
         ]
         size = {"height": config.height, "width": config.width}
         loader = ClipLoader(self.corpus, self.action_space, **size, is_planes=self.corpus.is_stored_at(**size))
-        self._windows = WindowSource(loader, self.corpus, config)
-        self._buffers = BufferPool(max_free=config.prefetch_batches)
+        self._windows = WindowFiller(loader, self.corpus, config)
         self._neutral = self.action_space.encode(NEUTRAL)
         self._position = 0
         self._prefetch: Prefetch[Batch] | None = None
@@ -79,6 +75,11 @@ class Reader:
     def bad_clips(self) -> Mapping[str, str]:
         """Why clips were replaced, by key."""
         return self._windows.bad_clips
+
+    def places(self, num_windows: int) -> list[Place]:
+        """The next windows of all ranks, in order; none is read."""
+        end = self._position + num_windows if self._is_endless else min(self._position + num_windows, self.num_windows)
+        return [self._order.place(position) for position in range(self._position, end)]
 
     def stats(self) -> ReaderStats:
         """What was done so far; cheap, from any thread."""
@@ -118,21 +119,37 @@ class Reader:
             prefetch.close()
 
     def _batches(self, position: int) -> Iterator[Batch]:
-        """This rank's batches from `position`; runs in the prefetch thread, asks for clips long before their turn."""
-        ahead: deque[list[Place | None]] = deque()
-        depth = _LOOKAHEAD * self.config.world_size // self.config.batch_size
+        """This rank's batches from `position`; runs in the prefetch thread.
+
+        Planned batches wait twice: in the first half of the way others join them that need the same clips, in the
+        second their clips are decoded.
+        """
+        joining: deque[PlannedBatch] = deque()
+        decoding: deque[PlannedBatch] = deque()
+        half = self._num_ahead() // 2
         try:
             for places in self._plan(position):
-                for place in places:
-                    if place is not None:
-                        self._windows.request(place)
-                ahead.append(places)
-                while len(ahead) > depth or (len(ahead) > 1 and not self._windows.has_room):
-                    yield self._assemble(ahead.popleft())
-            while ahead:
-                yield self._assemble(ahead.popleft())
+                joining.append(self._windows.plan(places))
+                if len(joining) > half:
+                    decoding.append(self._start(joining.popleft()))
+                if len(decoding) > half:
+                    yield self._assemble(decoding.popleft())
+            while joining or decoding:
+                decoding.extend(map(self._start, joining))
+                joining.clear()
+                yield self._assemble(decoding.popleft())
         finally:
             self._windows.cancel()
+
+    def _num_ahead(self) -> int:
+        """Batches planned at a time: two blocks, or two epochs of a small corpus, within the memory allowed."""
+        size = self.config.batch_size // self.config.world_size
+        wanted = 2 * (min(self._order.span, self.num_windows) // self.config.world_size + size)
+        return max(2, min(wanted, self._windows.num_ahead) // size)
+
+    def _start(self, batch: PlannedBatch) -> PlannedBatch:
+        self._windows.start(batch)
+        return batch
 
     def _plan(self, position: int) -> Iterator[list[Place | None]]:
         """This rank's windows, batch by batch; None fills up the last batch of a pass."""
@@ -165,22 +182,19 @@ class Reader:
 
     # ------------------------------------------------------------------ batches
 
-    def _assemble(self, places: list[Place | None]) -> Batch:
-        b, t = len(places), self.config.window_ticks
+    def _assemble(self, planned: PlannedBatch) -> Batch:
+        b, t = planned.frames.shape[:2]
         k = self.action_space.num_tokens
-        frames = self._buffers.take((b, t, *self._windows.loader.frame_shape))
         actions = np.broadcast_to(self._neutral, (b, t, k)).copy()
         known = np.zeros((b, t), dtype=bool)
         previous = np.broadcast_to(self._neutral, (b, k)).copy()
         previous_known = np.zeros(b, dtype=bool)
         game_id = np.zeros(b, dtype=np.int64)
         windows = [PADDING] * b
-        for row, place in enumerate(places):
-            if place is None:
-                frames[row] = 0
+        for row, filled in enumerate(self._windows.finish(planned)):
+            if filled is None:
                 continue
-            (clip_id, start), clip = self._windows.get(place)
-            frames[row] = clip.frames[start : start + t]
+            (clip_id, start), clip = filled
             actions[row] = clip.actions[start : start + t]
             known[row] = clip.known[start : start + t]
             if start:
@@ -188,7 +202,7 @@ class Reader:
             game_id[row] = self.corpus.game_ids[clip_id]
             windows[row] = Window(clip.key, clip.first_tick + start)
         return Batch(
-            frames=torch.from_numpy(frames),
+            frames=torch.from_numpy(planned.frames),
             actions=torch.from_numpy(actions),
             known=torch.from_numpy(known),
             previous=torch.from_numpy(previous),

@@ -120,3 +120,49 @@ def test_windows_fit_behind_every_phase(ticks: int) -> None:
     assert count >= 1
     assert count * T <= ticks
     assert ticks - count * T >= T - 1 or count == 1
+
+
+# ---------------------------------------------------------------------- shares and lanes
+
+
+def test_streams_have_their_shares_in_every_stretch() -> None:
+    order = make([40, 400, 1000] * 2, num_streams=3, shares=[0.1, 0.3, 0.6])
+    assert order.shares == [0.1, 0.3, 0.6]
+    for first in range(0, 3000, 300):
+        games = Counter(order.place(position).clip_id % 3 for position in range(first, first + 300))
+        assert games == {0: 30, 1: 90, 2: 180}
+
+
+@given(lengths, st.lists(st.floats(0.2, 5), min_size=2, max_size=2))
+@settings(max_examples=30, deadline=None)
+def test_each_stream_covers_its_windows_once_an_epoch_whatever_its_share(ticks: list[int], shares: list[float]) -> None:
+    ticks = ticks * 2
+    order = make(ticks, 2, shift=False, shares=shares)
+    for stream in range(2):
+        expected = Counter(
+            Place(i, T * w) for i, length in enumerate(ticks) if i % 2 == stream for w in range(length // T)
+        )
+        seen = (place for place in map(order.place, range(10**6)) if place.clip_id % 2 == stream)
+        assert Counter(next(seen) for _ in range(expected.total())) == expected
+
+
+def clips_by_rank(order: WindowOrder, num_ranks: int, count: int) -> list[set[int]]:
+    return [{order.place(position).clip_id for position in range(rank, count, num_ranks)} for rank in range(num_ranks)]
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4, 8, 16])
+def test_ranks_touch_different_clips(num_ranks: int) -> None:
+    """Of a block of 64 clips in two streams: at each of the seams between ranks one clip is read by both."""
+    order = make([200] * 64, 2, block_ticks=10**6)
+    touched = clips_by_rank(order, num_ranks, order.num_windows)
+    assert sum(map(len, touched)) <= 64 + 2 * 2 * num_ranks
+    assert max(map(len, touched)) <= 64 / num_ranks + 5
+
+
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_batches_are_mixed_though_ranks_are_apart(size: int) -> None:
+    """As many different clips in a batch as a random draw would have, or more."""
+    order = make([200] * 64, 2, block_ticks=10**6)
+    batches = range(0, order.num_windows - size, size)
+    found = np.mean([len({order.place(p).clip_id for p in range(first, first + size)}) for first in batches])
+    assert found >= 0.98 * 64 * (1 - (1 - 1 / 64) ** size)

@@ -9,6 +9,7 @@ import typer
 from gi_model.errors import ConfigError
 
 if TYPE_CHECKING:
+    from gi_data.blend import Blend
     from gi_model.config import PolicyConfig
     from gi_train.config import TrainConfig
 
@@ -21,7 +22,10 @@ def register(app: typer.Typer) -> None:
 
 
 def pretrain_command(
-    data: Annotated[Path, typer.Option(help="Corpus folder (from `gi shard`).")],
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="CORPUS[=WEIGHT]", help="Folder or URL of a corpus (from `gi shard`); repeatable."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")],
     preset: Annotated[str, typer.Option(help="Size and settings: debug | tiny.")] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Optimiser steps (default: the preset's).")] = None,
@@ -29,6 +33,11 @@ def pretrain_command(
     window_ticks: Annotated[int | None, typer.Option(help="Ticks in a training window.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     past_actions: Annotated[str | None, typer.Option(help="Feed the last action: none | dropout | full.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Share windows by hours^(1/T): 1 by hours, inf all games alike (default).")
+    ] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Keep here what comes from URLs.")] = None,
+    cache_gb: Annotated[float, typer.Option(help="Most to keep in --cache-dir, over all processes.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Fixes weights, data order, and dropout.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
     set_: Annotated[
@@ -40,21 +49,30 @@ def pretrain_command(
 
     Resumes by itself: run the same command again after a crash, a kill, or Ctrl-C. Curves: tensorboard --logdir OUT.
 
+    Several corpora share the windows by their weights, or by --temperature where none has a weight.
+
     Example: gi pretrain --data runs/corpus --out runs/tiny --preset tiny --steps 3000
     """
     from gi_model.config import preset as policy_preset
     from gi_train.config import PRESETS
 
     policy_config = policy_preset(preset)
-    flags = {"steps": steps, "batch_size": batch_size, "window_ticks": window_ticks, "lr_peak": lr}
+    flags: dict[str, float | None] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "window_ticks": window_ticks,
+        "lr_peak": lr,
+    }
+    flags["temperature"] = temperature
     config = PRESETS[preset].replace(seed=seed, threads=threads, **{k: v for k, v in flags.items() if v is not None})
     if past_actions is not None:
         policy_config = policy_config.replace(past_actions=past_actions)
     for setting in set_ or ():
         policy_config, config = _apply(setting, policy_config, config)
-    from gi_train.pretrain import pretrain  # seconds of imports: only once the settings are known to be good
+    blend = _open(data, cache_dir, cache_gb)
+    from gi_train.pretrain import pretrain  # seconds of imports: only once settings and data are known to be good
 
-    result = pretrain(data, out, policy_config, config)
+    result = pretrain(blend, out, policy_config, config)
     if result.stopped:
         typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
         raise typer.Exit(EXIT_STOPPED)
@@ -62,6 +80,15 @@ def pretrain_command(
         typer.echo(json.dumps({"checkpoint": str(result.checkpoint), "step": result.step, **result.values}))
     else:
         typer.echo(f"policy: {result.checkpoint}")
+
+
+def _open(sources: list[str], cache_dir: Path | None, cache_gb: float) -> "Blend":
+    from gi_data.blend import Blend
+    from gi_data.range_cache import RangeCache
+    from gi_data.storage import Storage
+
+    cache = RangeCache(cache_dir, int(cache_gb * 1e9)) if cache_dir else None
+    return Blend.open(sources, storage=Storage(cache))
 
 
 def _apply(setting: str, policy: "PolicyConfig", train: "TrainConfig") -> "tuple[PolicyConfig, TrainConfig]":

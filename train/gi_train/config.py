@@ -23,7 +23,10 @@ class TrainConfig:
     seed: int = 0
     threads: int = 1  # torch's, on a CPU: two on contended cores are slower than one
     precision: Literal["no", "bf16"] = "no"
-    cache_mb: int = 2048  # decoded clips kept by the reader
+    temperature: float = math.inf  # games and corpora share windows by hours^(1 / temperature); inf: alike
+    block_mb: int = 384  # decoded clips that are shuffled together, over all processes
+    cache_mb: int = 2048  # decoded clips kept by the reader of each process
+    decode_threads: int = 2
     log_every: int = 20
     evaluate_every: int = 500
     evaluate_batches: int = 20

@@ -30,7 +30,7 @@ class MetricsLog:
         self._board = SummaryWriter(str(tensorboard), purge_step=first_step or None)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        """One row of `kind` ("train", "val", "run")."""
+        """One row of `kind` ("train", "val", "data")."""
         self._file.write(json.dumps({"kind": kind, "step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)

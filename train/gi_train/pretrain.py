@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
-from gi_data.corpus import Corpus
+from gi_data.blend import Blend
 from gi_data.reader import Reader, ReaderConfig
 from gi_model.batch import Batch
 from gi_model.checkpoint import save_policy
@@ -28,6 +28,7 @@ from gi_model.config import PolicyConfig
 from gi_model.errors import TrainingError
 from gi_model.policy import Policy
 from gi_train.config import TrainConfig
+from gi_train.data_watch import DataWatch, print_shares, share_facts
 from gi_train.metrics import MetricsLog, evaluate_offline
 from gi_train.progress import TrainProgress
 from gi_train.run_files import RunPaths
@@ -76,8 +77,8 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainConfig) -> PretrainResult:
-    """Train a policy on the corpus in `data`, keeping all in `out`; resumes. Raises TrainingError, CorpusError."""
+def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainConfig) -> PretrainResult:
+    """Train a policy on `data`, keeping all in `out`; resumes. Raises TrainingError, CorpusError."""
     # ================================================================ set-up
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -92,7 +93,11 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
         MetricsLog(paths.metrics, paths.tensorboard, first_step=position.step) if accelerator.is_main_process else None
     )
     progress = TrainProgress(config.steps, position.step, enabled=accelerator.is_main_process)
+    watch = DataWatch(reader, progress.say)
     stop = Stop()
+    if log:
+        print_shares(reader.streams)
+        log.write("data", position.step, share_facts(reader.streams))
     held_out = build_reader(data, policy_config, config, accelerator, split="val")
 
     def validate() -> dict[str, float]:
@@ -101,7 +106,7 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
 
     # ================================================================ the loop
     step, values, batches = position.step, {}, iter(reader)
-    clock, wait_before = time.perf_counter(), reader.wait_s
+    clock = time.perf_counter()
     with progress, stop.on_signals():
         while step < config.steps and not stop.asked:
             batch = next(batches).to(accelerator.device, non_blocking=True)
@@ -120,8 +125,8 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
                 now = time.perf_counter()
                 num_steps = config.log_every if step > 1 else 1
                 rate = num_steps * config.batch_size * config.window_ticks / (now - clock)
-                waited = (reader.wait_s - wait_before) / (now - clock)
-                clock, wait_before = now, reader.wait_s
+                waited = watch.waited(now - clock)
+                clock = now
                 row = {"loss": loss.item(), **{name: value.item() for name, value in logs.items()}}
                 run = {"lr": config.lr_at(step - 1), "norm": float(norm), "frames_per_s": rate, "data_wait": waited}
                 log.write("train", step, row | run)
@@ -140,7 +145,12 @@ def pretrain(data: Path, out: Path, policy_config: PolicyConfig, config: TrainCo
     reader.close()
     held_out.close()
     if accelerator.is_main_process and not stop.asked:
-        facts = {"steps": step, "seed": config.seed, "corpus": data.name, **{k: f"{v:.4f}" for k, v in values.items()}}
+        facts = {
+            "steps": step,
+            "seed": config.seed,
+            "corpus": ", ".join(data.names),
+            **{k: f"{v:.4f}" for k, v in values.items()},
+        }
         save_policy(policy, paths.checkpoint, facts=facts)
     accelerator.end_training()
     return PretrainResult(paths.checkpoint, step, values, stop.asked)
@@ -163,9 +173,9 @@ def build_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def build_reader(
-    data: Path, policy: PolicyConfig, config: TrainConfig, accelerator: Accelerator, *, split: str = "train"
+    data: Blend, policy: PolicyConfig, config: TrainConfig, accelerator: Accelerator, *, split: str = "train"
 ) -> Reader:
-    """This rank's share of the corpus in `data`."""
+    """This rank's share of `data`."""
     settings = ReaderConfig(
         height=policy.height,
         width=policy.width,
@@ -175,9 +185,12 @@ def build_reader(
         seed=config.seed,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
+        temperature=config.temperature,
+        block_mb=config.block_mb,
         cache_mb=config.cache_mb,
+        decode_threads=config.decode_threads,
     )
-    return Reader(Corpus(data), settings)
+    return Reader(data, settings)
 
 
 def resume(paths: RunPaths, policy: Policy, optimizer: torch.optim.Optimizer, reader: Reader) -> Position:

@@ -30,6 +30,10 @@ class TrainProgress:
         if self._live:
             self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(f"[yellow]{text}[/]", highlight=False)
+
     def update(self, step: int, *, loss: float, rate: float) -> None:
         """Show the newest figures; rate in frames a second."""
         text = f"loss {loss:.3f}  {rate:,.0f} frames/s"
