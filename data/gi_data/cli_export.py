@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gi_data.cli_output import AsJson, CorpusPath, progress_bar
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -15,11 +17,11 @@ def register(app: typer.Typer) -> None:
 
 
 def lerobot_command(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus (from `gi shard`).")],
+    corpus: CorpusPath,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; it must not exist.")],
     data_mb: Annotated[int, typer.Option(min=1, help="Size of a file of rows, at most.")] = 100,
     video_mb: Annotated[int, typer.Option(min=1, help="Size of a video file, at most.")] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a LeRobot dataset (v3.0): an episode a clip, pictures copied, labels exact.
 
@@ -27,13 +29,10 @@ def lerobot_command(
 
     Example: gi export lerobot runs/corpus runs/lerobot
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from gi_data.corpus import Corpus
     from gi_data.lerobot_export import export_lerobot
 
-    with Progress(console=Console(stderr=True), disable=as_json) as progress:
+    with progress_bar(as_json) as progress:
         task = progress.add_task("exporting", total=Corpus(corpus).num_clips)
         exported = export_lerobot(
             corpus, out, data_mb=data_mb, video_mb=video_mb, advance=lambda: progress.advance(task)

@@ -97,12 +97,18 @@ def export_lerobot(
     try:
         for kind, rows in sorted(kinds.items()):
             part = Path(kind.folder) if len(kinds) > 1 else Path()
-            writer = _DatasetWriter(unfinished / part, kind, rows, limits=(int(data_mb * 1e6), int(video_mb * 1e6)))
+            names = action_names(_bindings(rows), corpus.manifest.key_ticks)
+            limits = (int(data_mb * 1e6), int(video_mb * 1e6))
+            writer = _DatasetWriter(unfinished / part, kind, rows, names=names, limits=limits)
             exported.append(_write(corpus, writer, destination / part, advance))
         unfinished.rename(destination)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return exported
+
+
+def _bindings(rows: Sequence[IndexRow]) -> list[Bindings]:
+    return [Bindings.from_dict(json.loads(text)) for text in sorted({row.bindings for row in rows})]
 
 
 def _write(corpus: Corpus, writer: "_DatasetWriter", path: Path, advance: Callable[[], None]) -> Exported:
@@ -116,11 +122,12 @@ def _write(corpus: Corpus, writer: "_DatasetWriter", path: Path, advance: Callab
 class _DatasetWriter:
     """Writes one dataset, an episode after the other."""
 
-    def __init__(self, root: Path, kind: _Kind, rows: Sequence[IndexRow], *, limits: tuple[int, int]) -> None:
+    def __init__(
+        self, root: Path, kind: _Kind, rows: Sequence[IndexRow], *, names: list[str], limits: tuple[int, int]
+    ) -> None:
         self.rows = sorted(rows, key=lambda row: (row.split, row.recording_id, row.part, row.first_tick))
-        bindings = [Bindings.from_dict(json.loads(text)) for text in {row.bindings for row in rows}]
-        self.names = action_names(bindings, {control for row in rows for control in row.held})
-        if not self.names:
+        self.names = names
+        if not names:
             raise CorpusError("no game binds a control", do="Ingest with bindings: gi ingest --bindings FILE")
         self._root, self._kind = root, kind
         self._tasks = sorted({row.game for row in rows})

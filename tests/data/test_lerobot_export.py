@@ -201,6 +201,15 @@ def test_a_vector_of_one_is_a_number(tmp_path: Path, barcodes: Any, make_corpus:
     assert pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet")["action"].to_pylist() == [0, 1, 0, 1]
 
 
+def test_controls_that_nobody_bound_have_an_entry_too(tmp_path: Path, barcodes: Any, make_corpus: Any) -> None:
+    with RecordingWriter(tmp_path / "recordings", "r", barcodes.info(), keep_unbound=True) as writer:
+        writer.append(barcodes.frame(0), InputState(frozenset({"KeyP"})), t_ns=0)
+    (one,) = export_lerobot(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), tmp_path / "out")
+    names = json.loads((one.path / "meta/info.json").read_text())["features"]["action"]["names"]
+    assert names == ["KeyP", "KeyW", "MouseLeft", "motion.x", "motion.y"]
+    assert pq.read_table(one.path / "data/chunk-000/file-000.parquet")["action"].to_pylist() == [[1, 0, 0, 0, 0]]
+
+
 def test_all_devices_have_entries() -> None:
     bindings = Bindings.from_dict(
         {

@@ -167,7 +167,7 @@ def _open(root: Path, _changed_ns: int) -> Dataset:
     info = _read_json(root / INFO_PATH)
     version, fps, features = info.get("codebase_version"), info.get("fps"), info.get("features")
     if not isinstance(version, str) or not version.startswith("v3."):
-        do = "Convert it: python -m lerobot.scripts.convert_dataset_v21_to_v30"
+        do = "Convert it: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
         raise ClipError("dataset of another version", got=repr(version)[:40], expected="v3.0", do=do)
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0.1 <= fps <= 240:
         raise ClipError("rate out of range", got=repr(fps)[:40], expected="0.1 to 240 frames a second")
