@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gi_data.ingest.convert import IngestConfig, Ingested
+from gi_data.ingest.default_bindings import EVERY_DEVICE, KEYBOARD_MOUSE
 from gi_data.ingest.events import Event, Label, Move, Press, Release
 from gi_data.ingest.ingest import IngestPlan, IngestReport, ingest
 from gi_data.ingest.source import Found, SourceRecording
@@ -354,3 +357,24 @@ def test_processes_make_the_same_files_as_this_one(tmp_path: Path) -> None:
     here, there = ({path.name: path.read_bytes() for path in (tmp_path / n).glob("*-*")} for n in ("0", "2"))
     assert here == there
     assert len(here) == 2 * 3 * 3
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.sampled_from(["HELLO", "PASSWORD", "MYBANK", "PUSHMID", "QUICKLY"]), min_size=1, max_size=3),
+    st.floats(1.5, 3.0),
+    st.sampled_from([KEYBOARD_MOUSE, EVERY_DEVICE]),
+)
+def test_a_typed_sentence_leaves_no_tick_behind(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], start_s: float, bindings: Bindings
+) -> None:
+    """With the default bindings, which bind letters of it."""
+    out = tmp_path_factory.mktemp("typed")
+    keys = typed("".join(words), start_s)
+    held = tuple(Release(key.t_ns + SECOND // 20, key.control) for key in keys if isinstance(key, Press))
+    run(out, Counting(more=(*keys, *held), num_ticks=200, num_frames=200), bindings=bindings)
+    labels = [Labels.from_lines(path.read_bytes(), path.name) for path in sorted(out.glob("*.inputs.jsonl"))]
+    t_ns = np.concatenate([label.t_ns for label in labels])
+    assert not ((t_ns > keys[0].t_ns - SECOND // 2) & (t_ns < keys[-1].t_ns + SECOND // 2)).any()
+    assert not any(state.keys for label in labels for state in label.inputs)
+    assert len(t_ns) > 20

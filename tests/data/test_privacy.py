@@ -102,6 +102,20 @@ def test_short_lines_are_found_by_the_enter_that_ends_them(text: str) -> None:
     assert is_hidden(typed, find_typed(typed, EVERY_DEVICE).stretches)
 
 
+@pytest.mark.parametrize("word", ["password", "admin1234", "warcraft", "fortress"])
+def test_a_word_with_two_such_letters_is_found_by_its_taps(word: str) -> None:
+    """Typed without Enter, as into a form that is sent with the mouse."""
+    typed = typing(word, 5.0, [0.2], enter=False)
+    assert is_hidden(typed, find_typed(typed, EVERY_DEVICE).stretches)
+
+
+def test_two_such_keys_while_others_are_held_are_play() -> None:
+    """A grenade and a punch on the run."""
+    run = playing([(0.7, key, 0.6) for key in ("KeyW", "KeyA", "KeyW", "KeyD", "KeyW", "KeyS") * 5], 0.0)
+    fight = playing([(2.0, "KeyG", 0.1), (1.0, "KeyV", 0.1)] * 4, 0.0)
+    assert find_typed(in_order(run, fight), KEYBOARD_MOUSE).stretches == ()
+
+
 @given(st.lists(st.sampled_from(BOUND_WORDS), min_size=1, max_size=3), st.sampled_from(WORDS))
 def test_words_of_bound_keys_around_a_word_that_is_not_go_with_it(words: list[str], tell: str) -> None:
     text = " ".join([*words, tell, "zxc", *words])
@@ -142,7 +156,7 @@ def test_a_key_that_repeats_while_held_is_one_press() -> None:
 def test_a_flood_of_presses_takes_no_longer_than_reading_them() -> None:
     """A hostile log: all in one second, all of them signs; quadratic work would take hours."""
     letters = sorted(PRINTABLE)
-    events = [Press(n, letters[n % len(letters)]) for n in range(200_000)]
+    events = [Press(n, letters[n % len(letters)]) for n in range(50_000)]
     assert len(find_typed(events, Bindings()).stretches) == 1
 
 
