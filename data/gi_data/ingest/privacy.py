@@ -116,8 +116,8 @@ def _cores(keys: Sequence[_Key]) -> Iterator[tuple[int, int]]:
             first += 1
         while signs and signs[0] < first:
             signs.popleft()
-        if key.is_sign and _score(window) >= ENOUGH:
-            yield signs[0], last
+        if signs and _score(window) >= ENOUGH:
+            yield signs[0], signs[-1]
 
 
 def _counts(key: _Key) -> tuple[str, ...]:
