@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gi_data import cli_curate
-from gi_data.cli_output import AsJson, CorpusPath, print_facts, progress_bar
+from gi_data.cli_output import AsJson, CorpusPath, CorpusPlace, print_facts, progress_bar
+from gi_data.storage import locate
 
 if TYPE_CHECKING:
     from gi_data.corpus_statistics import Statistics
@@ -83,21 +84,21 @@ def index_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
     print_facts({"clips": manifest.num_clips, "hours": manifest.hours, "shards": len(manifest.shards)}, as_json)
 
 
-def stats_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
+def stats_command(corpus: CorpusPlace, as_json: AsJson = False) -> None:
     """Show what a corpus holds: hours, keys, motion, idleness, licences.
 
     Example: gi stats runs/corpus
     """
     from gi_data.corpus_statistics import statistics
 
-    games = statistics(corpus)
+    games = statistics(locate(corpus))
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(game) for game in games], indent=1))
     else:
         _print_statistics(games)
 
 
-def verify_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
+def verify_command(corpus: CorpusPlace, as_json: AsJson = False) -> None:
     """Check every byte of a corpus; name each clip that is damaged, and exit with 1 if there is one.
 
     Example: gi verify runs/corpus
@@ -106,8 +107,8 @@ def verify_command(corpus: CorpusPath, as_json: AsJson = False) -> None:
     from gi_data.verification import verify
 
     with progress_bar(as_json) as progress:
-        task = progress.add_task("verifying", total=len(Manifest.read(corpus).shards))
-        result = verify(corpus, lambda: progress.advance(task))
+        task = progress.add_task("verifying", total=len(Manifest.read(locate(corpus)).shards))
+        result = verify(locate(corpus), lambda: progress.advance(task))
     print_facts(dataclasses.asdict(result), as_json)
     if result.problems:
         raise typer.Exit(EXIT_DAMAGED)
