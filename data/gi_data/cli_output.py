@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-CorpusPlace = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a corpus.")]
 CorpusPlace = Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a corpus (from `gi shard`).")]
 CorpusPath = Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of a corpus (from `gi shard`).")]
 
