@@ -1,19 +1,22 @@
 """`decode_clip`: a clip of a corpus in memory; `ClipLoader`: the same in the form that windows are cut from."""
 
+import dataclasses
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gi_data.blend import Blend
-from gi_data.buffers import BufferPool
 from gi_data.corpus import Corpus
 from gi_data.index import IndexRow
 from gi_data.video import decode, decode_planes
 from gi_model.actions import ActionSpace, Bindings, InputColumns
 from gi_model.clip import Clip
+
+Target = tuple[int, NDArray[np.uint8]]  # a first tick, and where the frames (T, ...) from there on belong
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,10 @@ class DecodedClip:
 
     key: str
     first_tick: int
-    frames: NDArray[np.uint8]  # (T, 3, H, W) RGB, or planes (T, H * 3 / 2, W)
+    frames: NDArray[np.uint8] | None  # (T, 3, H, W) RGB, or planes (T, H * 3 / 2, W); None: they are in their targets
     actions: NDArray[np.int16]  # (T, K)
     known: NDArray[np.bool_]  # (T,)
+    num_decoded: int  # frames
 
 
 def decode_clip(corpus: Corpus | Blend, clip_id: int, *, height: int, width: int) -> Clip:
@@ -56,7 +60,6 @@ class ClipLoader:
     ) -> None:
         self.corpus, self.height, self.width, self.is_planes = corpus, height, width, is_planes
         self._space = action_space
-        self._buffers = BufferPool(max_free=4)
         self._lost: dict[int, Counter[str]] = {}
 
     @property
@@ -76,18 +79,24 @@ class ClipLoader:
 
     def load(self, clip_id: int) -> DecodedClip:
         """Read, decode, and encode a clip. Raises ClipError if it is damaged."""
-        row = self.corpus.row(clip_id)
-        ticks = _ticks(row)
-        labels = self.corpus.read_label_columns(row)[ticks.start : ticks.stop]
-        frames = self._decode(self.corpus.read_video(row), row.key, ticks)
-        return DecodedClip(row.key, row.first_tick, frames, self._encode(clip_id, labels.inputs), labels.known)
+        frames = np.empty((int(self.corpus.num_ticks[clip_id]), *self.frame_shape), dtype=np.uint8)
+        return dataclasses.replace(self.load_into(clip_id, [(0, frames)]), frames=frames)
 
-    def _decode(self, video: bytes, key: str, ticks: range) -> NDArray[np.uint8]:
+    def load_into(self, clip_id: int, targets: Sequence[Target]) -> DecodedClip:
+        """`load`, but write frames straight to where they belong, and decode no more than that. Raises ClipError."""
+        row = self.corpus.row(clip_id)
+        stored = [(row.first_tick + start, frames) for start, frames in targets]
+        needed = range(min(start for start, _ in stored), max(start + len(frames) for start, frames in stored))
+        labels = self.corpus.read_label_columns(row)[row.first_tick : row.first_tick + row.num_ticks]
+        video = self.corpus.read_video(row)
         if self.is_planes:
-            out = self._buffers.take((len(ticks), *self.frame_shape))
-            return decode_planes(video, key, frames=ticks, out=out)
-        rgb = decode(video, key, frames=ticks, height=self.height, width=self.width)
-        return np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))
+            decode_planes(video, row.key, stored)
+        else:
+            rgb = decode(video, row.key, frames=needed, height=self.height, width=self.width)
+            for start, frames in stored:
+                frames[:] = rgb[start - needed.start :][: len(frames)].transpose(0, 3, 1, 2)
+        actions = self._encode(clip_id, labels.inputs)
+        return DecodedClip(row.key, row.first_tick, None, actions, labels.known, len(needed))
 
     def _encode(self, clip_id: int, inputs: InputColumns) -> NDArray[np.int16]:
         lost: Counter[str] = Counter()

@@ -12,6 +12,7 @@ windows at random (no exact coverage, and every window decodes another clip); sh
 rank decodes every clip).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -53,6 +54,12 @@ class _Stream:
         self.num_windows = int(self._num_windows.sum())
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
         self._block = lru_cache(maxsize=4)(self._make_block)
+
+    @property
+    def max_block_windows(self) -> int:
+        """Windows of a block, at most: it may exceed its size by a part of a clip."""
+        longest = self._config.block_ticks + int(self._ticks.max())
+        return min(self.num_windows, longest // self._config.window_ticks)
 
     def place(self, position: int) -> Place:
         """The window at `position` of this stream."""
@@ -125,6 +132,14 @@ class WindowOrder:
     def num_windows(self) -> int:
         """Windows of one epoch, over all streams."""
         return sum(stream.num_windows for stream in self._streams)
+
+    @property
+    def span(self) -> int:
+        """Positions between the first and the last window of any block, at most; about: groups are shuffled."""
+        return max(
+            math.ceil(stream.max_block_windows / share)
+            for stream, share in zip(self._streams, self.shares, strict=True)
+        )
 
     def place(self, position: int) -> Place:
         """The window at `position`, counted from 0 without end."""

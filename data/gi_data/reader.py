@@ -86,8 +86,7 @@ class Reader:
         source, num_windows = self._windows, self._windows.num_windows.tolist()
         return ReaderStats(
             wait_s=self.wait_s,
-            clip_hits=max(0, sum(num_windows) - source.num_decodes),
-            clip_misses=source.num_decodes,
+            num_decodes=source.num_decodes,
             num_frames=source.meter.num_frames,
             load_s=source.meter.load_s,
             bad_clips=len(source.bad_clips),

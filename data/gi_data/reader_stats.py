@@ -13,13 +13,12 @@ _REDECODED = 0.5  # windows of a clip that a decode should serve at least, as a 
 class ReaderStats:
     """Sums since the reader was made. traffic counts all readers of the same Storage.
 
-    clip_misses: clips decoded; clip_hits: windows that needed no decode of their own; num_frames: decoded ones;
+    num_decodes: decodes of a clip, or of a part of one; num_frames: decoded ones;
     load_s: seconds of all decode threads together, reading included; windows: those handed on, by corpus.
     """
 
     wait_s: float = 0.0
-    clip_hits: int = 0
-    clip_misses: int = 0
+    num_decodes: int = 0
     num_frames: int = 0
     load_s: float = 0.0
     bad_clips: int = 0

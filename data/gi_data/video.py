@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -113,20 +114,38 @@ def decode(video: bytes, name: str, *, frames: range, height: int, width: int) -
     pictures = _pictures(video, name, frames)
     reformatter = VideoReformatter()  # one kept: building the conversion tables costs more than a frame
     while chunk := list(islice(pictures, _CHUNK)):
-        rgb[done : done + len(chunk)] = _resized(chunk, reformatter, height, width)
+        if all((p.height, p.width, p.format.name) == (height, width, "yuv420p") for p in chunk):
+            small = _converted(chunk)
+        else:
+            small = resize(np.stack([_rgb(reformatter, picture) for picture in chunk]), height, width)
+        rgb[done : done + len(chunk)] = small
         done += len(chunk)
     return rgb
 
 
-def decode_planes(video: bytes, name: str, *, frames: range, out: Planes) -> Planes:
-    """Decode frames `frames` into planes uint8 (T, H * 3 / 2, W), the size of the video. Raises ClipError."""
-    height, width = size_of(out)
-    for picture, planes in zip(_pictures(video, name, frames), out, strict=True):
-        if (picture.height, picture.width, picture.format.name) != (height, width, "yuv420p"):
-            got = f"{picture.width}x{picture.height} {picture.format.name}"
-            raise ClipError(f"video of clip {name} is not what its index says", got=got, expected=f"{width}x{height}")
-        _copy_planes(picture, planes)
-    return out
+def decode_planes(video: bytes, name: str, targets: Sequence[tuple[int, Planes]]) -> None:
+    """Decode frames straight to where they belong: a first frame, and planes uint8 (T, H * 3 / 2, W) from it on, each.
+
+    H, W: the size of the video. Raises ClipError naming clip `name`.
+    """
+    height, width = size_of(targets[0][1])
+    places = sorted(
+        (
+            (first + index, index, out[:, :height], out[:, height:].reshape(-1, 2, height // 2, width // 2))
+            for first, out in targets
+            for index in range(len(out))
+        ),
+        key=itemgetter(0),
+    )
+    start = number = places[0][0] - 1
+    pictures = _pictures(video, name, range(start + 1, places[-1][0] + 1))
+    for wanted, index, luma, chroma in places:
+        while number < wanted:
+            picture = next(pictures)
+            if number == start:
+                _check_size(picture, height, width, name)
+            number += 1
+        _copy_planes(picture, luma[index], chroma[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,26 +285,28 @@ def _packets_for(container: InputContainer, start: int) -> tuple[int, Iterator[_
     return first, chain(needed, packets)
 
 
-def _copy_planes(picture: av.VideoFrame, out: Planes) -> None:
-    """Copy Y, U, and V without the padding at the end of their rows."""
-    height, width = size_of(out)
+def _copy_planes(picture: av.VideoFrame, luma: Planes, chroma: Planes) -> None:
+    """Copy Y to (H, W) and U, V to (2, H / 2, W / 2), without the padding at the end of their rows."""
     y, u, v = picture.planes
-    luma, half = (height, width), (height // 2, width // 2)
-    chroma = out[height:].reshape(2, *half)
-    out[:height] = np.ndarray(luma, np.uint8, y, 0, (y.line_size, 1))  # type: ignore[arg-type]
+    half = chroma.shape[1:]
+    luma[:] = np.ndarray(luma.shape, np.uint8, y, 0, (y.line_size, 1))  # type: ignore[arg-type]
     chroma[0] = np.ndarray(half, np.uint8, u, 0, (u.line_size, 1))  # type: ignore[arg-type]
     chroma[1] = np.ndarray(half, np.uint8, v, 0, (v.line_size, 1))  # type: ignore[arg-type]
 
 
-def _resized(
-    pictures: Sequence[av.VideoFrame], reformatter: VideoReformatter, height: int, width: int
-) -> NDArray[np.uint8]:
-    if all((p.height, p.width, p.format.name) == (height, width, "yuv420p") for p in pictures):
-        planes = np.empty((len(pictures), height * 3 // 2, width), dtype=np.uint8)
-        for picture, out in zip(pictures, planes, strict=True):
-            _copy_planes(picture, out)
-        return to_rgb(planes)
-    return resize(np.stack([_rgb(reformatter, picture) for picture in pictures]), height, width)
+def _check_size(picture: av.VideoFrame, height: int, width: int, name: str) -> None:
+    if (picture.height, picture.width, picture.format.name) != (height, width, "yuv420p"):
+        got = f"{picture.width}x{picture.height} {picture.format.name}"
+        raise ClipError(f"video of clip {name} is not what its index says", got=got, expected=f"{width}x{height}")
+
+
+def _converted(pictures: Sequence[av.VideoFrame]) -> NDArray[np.uint8]:
+    height, width = pictures[0].height, pictures[0].width
+    planes = np.empty((len(pictures), height * 3 // 2, width), dtype=np.uint8)
+    chroma = planes[:, height:].reshape(-1, 2, height // 2, width // 2)
+    for index, picture in enumerate(pictures):
+        _copy_planes(picture, planes[index, :height], chroma[index])
+    return to_rgb(planes)
 
 
 def _rgb(reformatter: VideoReformatter, picture: av.VideoFrame) -> Frame:
