@@ -109,7 +109,7 @@ def test_a_cluster_writes_the_same_bytes(recordings: Path, tmp_path: Path) -> No
     engines: tuple[Literal["local", "ray"], ...] = ("local", "ray")
     for engine in engines:
         out = tmp_path / engine
-        config = IngestConfig(height=16, width=48)
+        config = IngestConfig()  # not smaller: of 48 x 16 pixels, x264 itself does not always make the same bytes
         reports.append(ingest(IngestPlan(RecordingsImporter(), recordings, out, config, None, 2, engine)))
         files.append({path.name: path.read_bytes() for path in out.glob("*-*")})
     assert reports[0] == reports[1]
