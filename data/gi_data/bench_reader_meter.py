@@ -17,11 +17,12 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One repetition: `frames` that reached the consumer."""
+    """One repetition: `frames` that reached the consumer. decoded: frames decoded for them; 0: not known."""
 
     frames: int
     cpu_s: float
     wall_s: float
+    decoded: int = 0
 
     @property
     def frames_per_cpu_s(self) -> float:
@@ -40,13 +41,15 @@ class Score:
     best: float  # frames a CPU-second
     median: float  # frames a CPU-second
     wall: float  # frames a second of the clock, best
+    decoded: int  # frames, in one repetition; 0: not known
 
     @classmethod
     def of(cls, name: str, order: str, samples: Sequence[Sample]) -> Self:
         """Sum up at least one sample."""
         speeds = [sample.frames_per_cpu_s for sample in samples]
         wall = max(sample.frames / max(sample.wall_s, 1e-9) for sample in samples)
-        return cls(name, order, samples[0].frames, len(samples), max(speeds), median(speeds), wall)
+        first = samples[0]
+        return cls(name, order, first.frames, len(samples), max(speeds), median(speeds), wall, first.decoded)
 
 
 def measure(work: Callable[[], int]) -> Sample:

@@ -1,7 +1,5 @@
 """The tables that `gi bench reader` and `gi bench video` show to people."""
 
-from typing import Any
-
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -13,9 +11,7 @@ from gi_data.bench_reader_soak import Soak
 from gi_data.bench_video import VideoReport
 
 
-def print_reader(
-    report: ReaderReport, soaked: Soak | None, mixture: dict[str, Any] | None, config: ReaderBench
-) -> None:
+def print_reader(report: ReaderReport, soaked: Soak | None, config: ReaderBench) -> None:
     """A row a reader, the promises, memory, and the machine."""
     title = (
         f"{report.frames} frames, {config.size}x{config.size}, windows of {config.window_ticks}, "
@@ -38,12 +34,13 @@ def print_reader(
     console.print(f"{report.bytes_per_hour / 1e9:.3f} GB an hour, {report.clips} clips")
     if soaked is not None:
         console.print(f"memory over {soaked.windows} windows: {_trend(soaked)}")
-    if mixture is not None:
-        console.print(f"mixture of batches: {mixture}")
+    for kind, quality in report.mixture.items():
+        shown = f"{quality.distance:.2f} from the whole, {quality.distance_at_random:.2f} if drawn at random"
+        console.print(f"{kind} of a batch: {shown}")
     facts = machine()
     console.print(f"{facts['processor']}, {facts['cpus']} CPUs, load {facts['load']:.1f}, Python {facts['python']}")
     for note in report.notes:
-        console.print(f"[yellow]did not run[/] {escape(note)}")
+        console.print(f"[yellow]note[/] {escape(note)}")
 
 
 def _trend(soaked: Soak) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,12 +53,12 @@ def reader_command(
     config = ReaderBench(window, batch, size, repetitions, peer_python)
     with tempfile.TemporaryDirectory(prefix="gi-bench-") as name, _one_thread():
         opened = _open_corpus(corpus, Path(name), config, frames, as_json)
-        report, soaked, mixture = _measure(opened, config, Path(name), soak, as_json)
-    facts = asdict(report) | {"soak": soaked and asdict(soaked) | {"growth_mb": soaked.growth_mb}, "mixture": mixture}
+        report, soaked = _measure(opened, config, Path(name), soak, as_json)
+    facts = asdict(report) | {"soak": soaked and asdict(soaked) | {"growth_mb": soaked.growth_mb}}
     if as_json:
         typer.echo(json.dumps(facts | {"setting": _setting(config), "machine": machine()}))
     else:
-        print_reader(report, soaked, mixture, config)
+        print_reader(report, soaked, config)
 
 
 def video_command(
@@ -103,7 +103,7 @@ def _open_corpus(corpus: Path | None, folder: Path, config: "ReaderBench", frame
 
 def _measure(
     corpus: "Corpus", config: "ReaderBench", folder: Path, num_windows: int, as_json: bool
-) -> "tuple[ReaderReport, Soak | None, dict[str, Any] | None]":
+) -> "tuple[ReaderReport, Soak | None]":
     from gi_data.bench_reader import num_readings, run
     from gi_data.bench_reader_soak import NUM_SAMPLES, soak
 
@@ -111,9 +111,9 @@ def _measure(
         task = progress.add_task("reading", total=num_readings(config))
         report = run(corpus, config, folder, lambda: progress.advance(task))
         if not num_windows:
-            return report, None, None
+            return report, None
         task = progress.add_task(f"{num_windows} windows", total=NUM_SAMPLES)
-        return report, soak(corpus, config.reader, num_windows, lambda: progress.advance(task)), None
+        return report, soak(corpus, config.reader, num_windows, lambda: progress.advance(task))
 
 
 @contextmanager

@@ -8,7 +8,19 @@ import typer
 from typer.testing import CliRunner
 
 from gi_data import cli_bench_data
-from gi_data.bench_reader import BARS, FLOOR, LEROBOT, ORDERED, OURS, RANDOM, TORCHCODEC, ReaderBench, num_readings, run
+from gi_data.bench_reader import (
+    BARS,
+    FLOOR,
+    LEROBOT,
+    ORDERED,
+    OURS,
+    RANDOM,
+    TORCHCODEC,
+    ReaderBench,
+    ReaderReport,
+    num_readings,
+    run,
+)
 from gi_data.bench_reader_meter import Sample, Score, measure, resident_mb
 from gi_data.bench_reader_naive import Request, decode_window
 from gi_data.bench_reader_peers import PeerMissingError, PeerRun
@@ -16,7 +28,7 @@ from gi_data.bench_reader_soak import Soak, soak
 from gi_data.corpus import Corpus
 from gi_model.errors import ConfigError
 
-CONFIG = ReaderBench(window_ticks=8, batch_size=4, size=16, repetitions=1)
+CONFIG = ReaderBench(window_ticks=8, batch_size=4, size=64, repetitions=1)  # large enough to be decoded again
 
 
 @pytest.fixture
@@ -40,10 +52,16 @@ def fake_python(tmp_path: Path) -> Any:
 # ---------------------------------------------------------------------- everyone reads the same
 
 
-def test_everyone_delivers_the_frames_of_the_corpus(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def report(corpus_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ReaderReport:
+    """One run of everyone that needs no other environment."""
     steps: list[int] = []
-    report = run(corpus, CONFIG, tmp_path, lambda: steps.append(1))
+    made = run(Corpus(corpus_path), CONFIG, tmp_path_factory.mktemp("bench"), lambda: steps.append(1))
     assert len(steps) == num_readings(CONFIG)
+    return made
+
+
+def test_everyone_delivers_the_frames_of_the_corpus(report: ReaderReport, corpus: Corpus) -> None:
     assert report.frames == int(corpus.num_ticks.sum())
     whole_windows = int((corpus.num_ticks // 8).sum()) * 8
     for score in report.scores:
@@ -54,12 +72,15 @@ def test_everyone_delivers_the_frames_of_the_corpus(corpus: Corpus, tmp_path: Pa
         else:
             assert 0 < score.frames <= whole_windows, score.name
         assert 0 < score.median <= score.best
+        if score.name.startswith(OURS):
+            assert score.decoded >= 0.75 * score.frames, score.name
     assert report.notes == ()
     assert report.bytes_per_hour > 0
+    assert set(report.mixture) == {"games", "recordings"}
+    assert all(0 <= quality.distance <= 1 for quality in report.mixture.values())
 
 
-def test_a_bar_is_our_best_over_the_others_best(corpus: Corpus, tmp_path: Path) -> None:
-    report = run(corpus, CONFIG, tmp_path)
+def test_a_bar_is_our_best_over_the_others_best(report: ReaderReport) -> None:
     best = {(score.name, score.order): score.best for score in report.scores}
     values = {bar.name: bar.value for bar in report.bars}
     assert list(values) == [name for name, *_ in BARS]
@@ -89,10 +110,15 @@ def test_a_benchmark_of_nothing_is_refused(field: str) -> None:
 def test_a_peer_that_is_not_installed_becomes_a_note(corpus: Corpus, tmp_path: Path) -> None:
     """Our own environment has neither of them."""
     config = ReaderBench(8, 4, 16, repetitions=1, peer_python=Path(sys.executable))
-    report = run(corpus, config, tmp_path)
-    assert {score.name for score in report.scores} & {LEROBOT, TORCHCODEC} == set()
-    assert len(report.notes) == 2
-    assert all("No module named" in note for note in report.notes)
+    made = run(corpus, config, tmp_path)
+    assert {score.name for score in made.scores} & {LEROBOT, TORCHCODEC} == set()
+    assert len([note for note in made.notes if "No module named" in note]) == 2
+
+
+def test_a_corpus_that_stays_in_memory_is_no_measure_of_decoding(corpus: Corpus, tmp_path: Path) -> None:
+    made = run(corpus, ReaderBench(8, 4, 16, repetitions=1), tmp_path)
+    assert len(made.notes) == 4
+    assert all(note.startswith(OURS) and "small" in note for note in made.notes)
 
 
 @pytest.mark.parametrize(
@@ -126,10 +152,10 @@ def test_a_peers_figures_are_taken_from_its_last_line(fake_python: Any, tmp_path
 
 def test_a_peer_runs_in_both_orders_and_is_compared(corpus: Corpus, fake_python: Any, tmp_path: Path) -> None:
     python = fake_python("""echo '{"frames": 64, "cpu_s": 1e6, "wall_s": 1e6}'""")
-    report = run(corpus, ReaderBench(8, 4, 16, repetitions=1, peer_python=python), tmp_path)
-    slow = {(score.name, score.order) for score in report.scores if score.best < 1}
+    made = run(corpus, ReaderBench(8, 4, 16, repetitions=1, peer_python=python), tmp_path)
+    slow = {(score.name, score.order) for score in made.scores if score.best < 1}
     assert slow == {(name, order) for name in (LEROBOT, TORCHCODEC) for order in (ORDERED, RANDOM)}
-    assert all(bar.value is not None for bar in report.bars)
+    assert all(bar.value is not None for bar in made.bars)
 
 
 # ---------------------------------------------------------------------- the meter
@@ -183,7 +209,7 @@ def test_scripts_get_everything_as_json(corpus_path: Path) -> None:
     facts = json.loads(gi("reader", "--corpus", corpus_path, *SMALL, "--soak", 100, "--json"))
     names = {"frames", "clips", "bytes_per_hour", "scores", "bars", "notes", "soak", "mixture", "setting", "machine"}
     assert set(facts) == names
-    assert set(facts["scores"][0]) == {"name", "order", "frames", "repetitions", "best", "median", "wall"}
+    assert set(facts["scores"][0]) == {"name", "order", "frames", "repetitions", "best", "median", "wall", "decoded"}
     assert set(facts["bars"][0]) == {"name", "value", "at_least"}
     assert set(facts["soak"]) == {"windows", "resident_mb", "growth_mb"}
     assert facts["setting"] == {"window_ticks": 8, "batch_size": 4, "size": 16, "repetitions": 1}
@@ -191,5 +217,13 @@ def test_scripts_get_everything_as_json(corpus_path: Path) -> None:
 
 def test_people_get_a_table_and_the_promises(corpus_path: Path) -> None:
     shown = gi("reader", "--corpus", corpus_path, *SMALL)
-    for word in ("gi reader", "webdataset", "floor", "share of the decode floor", "GB an hour", "not measured"):
+    for word in (
+        "gi reader",
+        "webdataset",
+        "floor",
+        "share of the decode floor",
+        "GB an hour",
+        "not measured",
+        "games of a batch",
+    ):
         assert word in shown

@@ -15,11 +15,12 @@ def main() -> None:
     """Read the job and print the result."""
     job = json.loads(Path(sys.argv[1]).read_text())
     try:
-        import torch
         from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
     except Exception as error:  # a missing package, or FFmpeg's libraries missing below it
         print(json.dumps({"missing": f"torchcodec: {str(error).strip().splitlines()[0]}"}))  # noqa: T201
         return
+    import torch
+
     torch.set_num_threads(1)
     decoders = [VideoDecoder(path, seek_mode="approximate", num_ffmpeg_threads=1) for path in job["videos"]]
     windows = [
