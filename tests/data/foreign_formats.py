@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 
 from gi_data.ingest import vpt_keys
 from gi_data.ingest.csgo_actions import encode

@@ -435,7 +435,7 @@ def _chunk_record(compression: bytes, data: bytes, size: int) -> bytes:
 
 
 def _bombs() -> dict[str, bytes]:
-    import lz4.frame  # type: ignore[import-untyped]
+    import lz4.frame
     import zstandard
 
     zeros = bytes(MAX_CHUNK_BYTES + 1)

@@ -14,7 +14,8 @@ sides = st.integers(1, 12)
 def overlaps(size_in: int, size_out: int) -> np.ndarray:
     """(size_out, size_in): overlap of output pixel [i in, (i + 1) in) with input pixel [j out, (j + 1) out)."""
     low_out, low_in = np.arange(size_out)[:, None] * size_in, np.arange(size_in)[None] * size_out
-    return np.maximum(0, np.minimum(low_out + size_in, low_in + size_out) - np.maximum(low_out, low_in))
+    covered: np.ndarray = np.maximum(0, np.minimum(low_out + size_in, low_in + size_out) - np.maximum(low_out, low_in))
+    return covered
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

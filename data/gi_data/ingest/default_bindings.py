@@ -43,7 +43,7 @@ _MOUSE_AXES: Final = {
     "scroll_sideways": AxisBinding("wheel.x", 1.0, "notch"),
 }
 _PAD: Final = {name: name for name in GAMEPAD_BUTTONS}
-_PAD_AXES: Final = {axis: AxisBinding(axis, 1.0, "full") for axis in PAD_AXES}
+_PAD_AXES: Final[dict[str, AxisBinding]] = {axis: AxisBinding(axis, 1.0, "full") for axis in PAD_AXES}
 
 KEYBOARD_MOUSE: Final = Bindings(_KEYBOARD | _MOUSE, _MOUSE_AXES, cursor=True)
 GAMEPAD: Final = Bindings(_PAD, _PAD_AXES)

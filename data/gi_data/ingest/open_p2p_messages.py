@@ -8,8 +8,8 @@ parsed alone. Rejected: generated code, which is longer than the table and bound
 from collections.abc import Iterator
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from gi_model.errors import ClipError
 
