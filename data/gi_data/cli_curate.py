@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gi_data.cli_output import AsJson, CorpusPath, print_facts, progress_bar
+from gi_data.cli_output import AsJson, CorpusPath, CorpusPlace, print_facts, progress_bar
 from gi_data.storage import locate
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def merge_command(
 
 
 def subset_command(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="Folder or URL of a corpus.")],
+    corpus: CorpusPlace,
     out: ViewPath,
     where: Annotated[str, typer.Option(help="SQL condition over the columns of the index.")],
     as_json: AsJson = False,
@@ -169,26 +169,27 @@ def query_command(
 def _print_curation(report: "CurationReport") -> None:
     from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
-    numbers = [Column(name, justify="right") for name in ("hours in", "removed", "hours out", "stretches")]
+    numbers = [Column(escape(name), justify="right") for name in ("hours in", "removed", "hours out", "stretches")]
     table = Table(Column("filter"), *numbers, Column("most of it in"), box=SIMPLE, padding=(0, 1, 0, 0))
     for step in report.filters:
         games = sorted(step.hours_removed_by_game.items(), key=lambda item: -item[1])
         share = (step.hours_in - step.hours_out) / step.hours_in if step.hours_in else 0.0
         hours_in, hours_out = f"{step.hours_in:.3f}", f"{step.hours_out:.3f}"
         table.add_row(
-            step.filter, hours_in, f"{share:.1%}", hours_out, str(step.stretches), games[0][0] if games else ""
+            step.filter, hours_in, f"{share:.1%}", hours_out, str(step.stretches), escape(games[0][0]) if games else ""
         )
     console = Console(highlight=False)
     console.print(table)
     for game, (before, after) in report.hours_by_game.items():
-        console.print(f"{game}: {after:.3f} of {before:.3f} h")
+        console.print(f"{escape(game)}: {after:.3f} of {before:.3f} h")
     console.print(f"validation: {report.val_hours[1]:.3f} of {report.val_hours[0]:.3f} h")
     if report.moved_to_train:
         console.print(f"to train, for their near-duplicates are there: {', '.join(report.moved_to_train)}")
     for why in report.damaged.values():
-        console.print(f"[yellow]damaged[/] {why}", markup=True)
+        console.print(f"[yellow]damaged[/] {escape(why)}")
 
 
 def _print_table(answer: "Answer") -> None:
@@ -201,7 +202,9 @@ def _print_table(answer: "Answer") -> None:
         all(isinstance(row[column], int | float) for row in answer.rows) for column in range(len(answer.columns))
     ]
     headings = zip(answer.columns, numbers, strict=True)
-    columns = [Column(name, justify="right" if number else "left", overflow="fold") for name, number in headings]
+    columns = [
+        Column(escape(name), justify="right" if number else "left", overflow="fold") for name, number in headings
+    ]
     table = Table(*columns, box=SIMPLE, padding=(0, 1, 0, 0))
     for row in answer.rows[:SHOWN_ROWS]:
         table.add_row(*(escape(f"{value:.4g}" if isinstance(value, float) else str(value)) for value in row))

@@ -52,7 +52,9 @@ def subset(source: Location, destination: Path, *, where: str) -> Manifest:
     if not len(rows):
         do = "Look at what there is: gi query 'select distinct game from clips' --corpus CORPUS"
         raise CorpusError("no clip matches", got=where, do=do)
-    return write_view(destination, catalog.table.take(pa.array(rows)), [catalog])
+    chosen = np.zeros(len(catalog.table), dtype=bool)
+    chosen[rows] = True
+    return write_view(destination, catalog.table.filter(pa.array(chosen)), [catalog])
 
 
 def seen_from(destination: Path, source: Location) -> Catalog:

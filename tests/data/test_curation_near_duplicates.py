@@ -12,8 +12,8 @@ from gi_data.curation.ticks import fill, runs
 def flipped(hashes: Hashes, bits: int, random: np.random.Generator) -> Hashes:
     """Each hash with so many other bits."""
     places = np.argsort(random.random((len(hashes), 64)), axis=1)[:, :bits].astype(np.uint64)
-    changes = (np.uint64(1) << places).sum(axis=1, dtype=np.uint64)
-    return hashes ^ changes
+    changed: Hashes = hashes ^ (np.uint64(1) << places).sum(axis=1, dtype=np.uint64)
+    return changed
 
 
 def many(size: int, seed: int = 0) -> Hashes:
@@ -67,7 +67,7 @@ def test_components_are_those_of_reaching_each_other(pairs: list[tuple[int, int]
 def samples(hashes: Hashes, recording: int = 0) -> Samples:
     size = len(hashes)
     ids = np.full(size, recording, dtype=np.int64)
-    return Samples(hashes, np.zeros(size, dtype=np.int64), ids, np.arange(size) * 0.5)
+    return Samples(hashes, np.zeros(size, dtype=np.int64), ids, np.arange(size, dtype=np.float64) / 2)
 
 
 def joined(*parts: Hashes) -> Samples:

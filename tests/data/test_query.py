@@ -7,8 +7,11 @@ import fsspec
 import pytest
 
 from gi_data.catalog import Catalog
+from gi_data.corpus import Corpus
+from gi_data.corpus_statistics import statistics
 from gi_data.query import matching_rows, query
 from gi_data.storage import locate
+from gi_data.verification import verify
 from gi_data.views import subset
 from gi_model.errors import ConfigError, CorpusError
 
@@ -65,6 +68,17 @@ def test_memory_and_web_servers_answer_like_the_disk(corpus_path: Path, server: 
     assert query(HOURS, [locate("memory://hours")]) == expected
     assert query(HOURS, [locate(server)]) == expected
     assert len(query("from clips", [locate(server), corpus_path]).rows) == 36
+
+
+def test_a_view_can_be_made_of_what_a_server_holds(corpus_path: Path, server: str, tmp_path: Path) -> None:
+    subset(locate(server), tmp_path / "view", where="game = 'maze'")
+    subset(corpus_path, tmp_path / "near", where="game = 'maze'")
+    assert statistics(tmp_path / "view") == statistics(tmp_path / "near")
+    assert verify(tmp_path / "view").problems == {}
+    corpus = Corpus(tmp_path / "view")
+    row = corpus.row(0)
+    assert row.shard.startswith(server)
+    assert corpus.read_video(row) == Corpus(tmp_path / "near").read_video(Corpus(tmp_path / "near").row(0))
 
 
 def test_columns_can_be_described(corpus_path: Path) -> None:

@@ -90,7 +90,7 @@ def _small_pictures(clip: StoredClip, num_ticks: int) -> NDArray[np.float32]:
     chunks = []
     for first in range(0, num_ticks, _CHUNK):
         planes = buffer[: num_ticks - first]
-        decode_planes(video, clip.key, [(first + place, frame) for place, frame in enumerate(planes)])
+        decode_planes(video, clip.key, [(first, planes)])
         chunks.append(shrink(planes[:, : clip.height]))
     return np.concatenate(chunks)
 
