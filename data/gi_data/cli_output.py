@@ -34,7 +34,7 @@ def print_facts(facts: dict[str, object], as_json: bool) -> None:
     console = Console()
     for name, value in facts.items():
         lines = [f"{key}: {text}" for key, text in value.items()] if isinstance(value, dict) else value
-        if isinstance(lines, list):
+        if isinstance(lines, list | tuple):
             for line in lines:
                 console.print(f"[yellow]{name}[/] {escape(str(line))}", highlight=False)
         else:
