@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import lz4.frame  # type: ignore[import-untyped]  # ships no types
+import lz4.frame  # ships no types
 import zstandard
 from mcap.exceptions import McapError
 from mcap.records import Channel, Chunk, McapRecord, Schema
