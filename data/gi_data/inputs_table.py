@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         pa.field("gamepad", _GAMEPAD),
     ]
 )
+OPTIONAL = tuple(field.name for field in SCHEMA if field.nullable)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Labels:
         return len(self.inputs)
 
     def to_parquet(self) -> bytes:
-        """One row a tick, columns of `SCHEMA`."""
+        """One row a tick, columns of `SCHEMA` but for optional ones that hold nothing: each costs every reader."""
         columns: dict[str, Any] = {"t_ns": self.t_ns, "known": self.known}
         columns["keys"] = [sorted(state.keys) for state in self.inputs]
         columns["buttons"] = [sorted(state.buttons) for state in self.inputs]
@@ -55,8 +56,10 @@ class Labels:
                 values = (getattr(state, pairs) for state in self.inputs)
                 columns[name.format(axis)] = [pair[index] if pair is not None else None for pair in values]
         columns["gamepad"] = [_gamepad_row(state.gamepad) for state in self.inputs]
+        table = pa.table(columns, schema=SCHEMA)
+        empty = [name for name in OPTIONAL if table[name].null_count == len(table)]
         sink = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd")
+        pq.write_table(table.drop_columns(empty), sink, compression="zstd")
         return sink.getvalue()
 
     @classmethod
@@ -109,7 +112,7 @@ class LabelColumns:
         """Read what `Labels.to_parquet` wrote. Raises ClipError naming clip `name`."""
         try:
             table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
-            if not table.schema.equals(SCHEMA):
+            if not table.schema.equals(pa.schema([SCHEMA.field(name) for name in _columns_of(table)])):
                 raise ValueError(f"other columns: {table.schema.names}")
             t_ns, known = table["t_ns"].to_numpy(), table["known"].to_numpy()
             return cls(_input_columns(table), t_ns.astype(np.int64), known.astype(bool))
@@ -142,27 +145,47 @@ def _gamepad_row(pad: Gamepad | None) -> dict[str, Any] | None:
     }
 
 
+def _columns_of(table: pa.Table) -> list[str]:
+    """What a table of these labels has to have: all of `SCHEMA` but optional columns that it lacks."""
+    return [name for name in SCHEMA.names if name not in OPTIONAL or name in table.schema.names]
+
+
 def _input_columns(table: pa.Table) -> InputColumns:
     num = len(table)
     held = np.zeros((num, len(CONTROLS)), dtype=bool)
     _hold(held, table["keys"], KEYS)
     _hold(held, table["buttons"], MOUSE_BUTTONS)
-    pads = pa.array([], type=_GAMEPAD) if not num else table["gamepad"].combine_chunks()
-    axes = np.zeros((num, 6), dtype=np.float64)
-    if num > pads.null_count:
-        _hold(held, pc.struct_field(pads, "buttons"), GAMEPAD_BUTTONS)
-        axes = np.stack([_floats(pc.struct_field(pads, axis)) for axis in _AXES], axis=1)
-    if (np.abs(axes) > 1).any() or (axes[:, 4:] < 0).any():
-        raise ValueError("a stick or a trigger is out of range")
+    has_cursor, cursor = _cursor(table)
+    has_gamepad, axes = _gamepad(table, held)
     return InputColumns(
         held=held,
         motion=np.stack([table[name].to_numpy() for name in ("dx", "dy")], axis=1).astype(np.int64),
         wheel=np.stack([table[name].to_numpy() for name in ("wheel_x", "wheel_y")], axis=1).astype(np.int64),
-        has_cursor=table["cursor_x"].is_valid().to_numpy(),
-        cursor=np.stack([_floats(table[name]) for name in ("cursor_x", "cursor_y")], axis=1),
-        has_gamepad=table["gamepad"].is_valid().to_numpy(),
+        has_cursor=has_cursor,
+        cursor=cursor,
+        has_gamepad=has_gamepad,
         axes=axes,
     )
+
+
+def _cursor(table: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """bool (T,): whether there is one; float (T, 2): where."""
+    if not {"cursor_x", "cursor_y"} <= set(table.schema.names):
+        return np.zeros(len(table), dtype=bool), np.zeros((len(table), 2), dtype=np.float64)
+    position = np.stack([_floats(table[name]) for name in ("cursor_x", "cursor_y")], axis=1)
+    return table["cursor_x"].is_valid().to_numpy(), position
+
+
+def _gamepad(table: pa.Table, held: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """bool (T,): whether there is one; float (T, 6): its axes. Marks its buttons in `held`."""
+    if "gamepad" not in table.schema.names or not len(table):
+        return np.zeros(len(table), dtype=bool), np.zeros((len(table), 6), dtype=np.float64)
+    pads = table["gamepad"].combine_chunks()
+    _hold(held, pc.struct_field(pads, "buttons"), GAMEPAD_BUTTONS)
+    axes = np.stack([_floats(pc.struct_field(pads, axis)) for axis in _AXES], axis=1)
+    if (np.abs(axes) > 1).any() or (axes[:, 4:] < 0).any():
+        raise ValueError("a stick or a trigger is out of range")
+    return table["gamepad"].is_valid().to_numpy(), axes
 
 
 def _hold(held: NDArray[np.bool_], lists: pa.ChunkedArray | pa.Array, known: Sequence[str]) -> None:

@@ -45,6 +45,12 @@ def test_a_table_holds_every_input_state_exactly(ticks: list[tuple[InputState, i
     assert same(Labels.from_parquet(labels.to_parquet(), "clip"), labels)
 
 
+def test_what_nobody_used_costs_nothing() -> None:
+    """Neither a gamepad nor a cursor: no column for them."""
+    names = pq.read_schema(io.BytesIO(Labels.of([(InputState(), 0, True)]).to_parquet())).names
+    assert names == ["t_ns", "known", "keys", "buttons", "dx", "dy", "wheel_x", "wheel_y"]
+
+
 @given(rows)
 @settings(max_examples=40, deadline=None)
 def test_lines_hold_every_input_state_exactly(ticks: list[tuple[InputState, int, bool]]) -> None:
