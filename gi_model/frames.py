@@ -5,7 +5,9 @@ weights are the overlaps of input and output pixels. No floats, so numpy here, a
 give the same bytes. Bilinear was rejected: every library rounds it its own way, and it aliases when it shrinks.
 """
 
-from typing import Any
+from functools import lru_cache
+from math import gcd
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,23 +53,43 @@ def _shrink_whole(frames: NDArray[np.uint8], height: int, width: int) -> NDArray
 
 
 def _resize_any(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Any size: an output pixel is the difference of the image's integral at its edges, one axis after the other."""
-    rows_in, columns_in = frames.shape[-3:-1]
-    area = rows_in * columns_in
-    whole: type[np.unsignedinteger[Any]] = np.uint32 if 255 * area < 2**32 else np.uint64
-    rows = _sum_overlaps(frames.reshape(*frames.shape[:-2], -1), height, whole)
-    sums = _sum_overlaps(rows.reshape(*rows.shape[:-1], columns_in, 3), width, whole)
-    means: NDArray[np.uint8] = ((sums + whole(area // 2)) // whole(area)).astype(np.uint8)
-    return means
+    """Any size: weighted sums along one axis, then the other, in the smallest whole numbers that hold them."""
+    down, across = _bands(frames.shape[-3], height), _bands(frames.shape[-2], width)
+    area = down.total * across.total
+    rows = _sum_bands(frames, down, _whole(255 * down.total))
+    columns_first = np.ascontiguousarray(np.moveaxis(rows, -2, -3))
+    sums = _sum_bands(columns_first, across, whole := _whole(255 * area + area))
+    means = ((sums + whole(area // 2)) // whole(area)).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(means, -3, -2))
 
 
-def _sum_overlaps(values: NDArray[Any], size: int, whole: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
-    """(..., N, M) -> (..., size, M): sums weighted by overlap; integrals may wrap, their differences are exact."""
-    num = values.shape[-2]
-    inside, part = np.divmod(np.arange(size + 1) * num, size)
-    before = np.zeros((*values.shape[:-2], num + 1, values.shape[-1]), dtype=whole)
-    np.cumsum(values, axis=-2, dtype=whole, out=before[..., 1:, :])
-    edges = values[..., np.minimum(inside, num - 1), :] * part.astype(whole)[:, None]
-    integral = before[..., inside, :] * whole(size) + edges
-    sums: NDArray[Any] = integral[..., 1:, :] - integral[..., :-1, :]
-    return sums
+class _Bands(NamedTuple):
+    """Which inputs (size_out, N) each output covers, with weights (size_out, N) that sum to `total`."""
+
+    inputs: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    total: int
+
+
+@lru_cache(maxsize=64)
+def _bands(size_in: int, size_out: int) -> _Bands:
+    """Overlap of output pixel [i in, (i + 1) in) with input pixel [j out, (j + 1) out), in units of their divisor."""
+    divisor = gcd(size_in, size_out)
+    step, unit = size_in // divisor, size_out // divisor
+    start = np.arange(size_out)[:, None] * step
+    inputs = start // unit + np.arange(-(-step // unit) + 1)
+    overlap = np.minimum(start + step, (inputs + 1) * unit) - np.maximum(start, inputs * unit)
+    return _Bands(np.minimum(inputs, size_in - 1), np.maximum(overlap, 0), step)
+
+
+def _sum_bands(values: NDArray[Any], bands: _Bands, whole: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """(..., N, M, 3) -> (..., size_out, M, 3)."""
+    total = np.zeros((*values.shape[:-3], len(bands.inputs), *values.shape[-2:]), dtype=whole)
+    for inputs, weights in zip(bands.inputs.T, bands.weights.T, strict=True):
+        total += values[..., inputs, :, :] * weights[:, None, None].astype(whole)
+    return total
+
+
+def _whole(largest: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest type that holds `largest`."""
+    return np.uint16 if largest < 2**16 else np.uint32 if largest < 2**32 else np.uint64
