@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gi_model.errors import CorpusError
-from gi_model.planes import BLUE_U, GREEN_U, GREEN_V, HALF, LUMA, ONE, RED_V
+from gi_model.planes import BLUE_U, GREEN_U, GREEN_V, HALF, LUMA, RED_V, SHIFT
 
 
 class Window(NamedTuple):
@@ -73,9 +73,12 @@ class Batch:
 def planes_to_rgb(planes: Tensor) -> Tensor:
     """`gi_model.planes.to_rgb` on any device, the same bytes: uint8 (..., H * 3 / 2, W) -> (..., 3, H, W)."""
     height, width = planes.shape[-2] * 2 // 3, planes.shape[-1]
-    base = (planes[..., :height, :].float() - 16) * LUMA + HALF
-    chroma = planes[..., height:, :].reshape(*planes.shape[:-2], 2, height // 2, width // 2)
-    u, v = (chroma.float() - 128).unbind(-3)
-    offsets = torch.stack([RED_V * v, GREEN_U * u + GREEN_V * v, BLUE_U * u], dim=-3)
-    colours = base.unsqueeze(-3) + offsets.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-    return (colours / ONE).floor_().clamp_(0, 255).to(torch.uint8)
+    lead = planes.shape[:-2]
+    luma = planes[..., :height, :].int().sub_(16).mul_(LUMA).add_(HALF).reshape(*lead, height // 2, 2, width)
+    u, v = planes[..., height:, :].reshape(*lead, 2, height // 2, width // 2).int().sub_(128).unbind(-3)
+    rgb = torch.empty(*lead, 3, height, width, dtype=torch.uint8, device=planes.device)
+    for colour, offset in enumerate((RED_V * v, GREEN_U * u + GREEN_V * v, BLUE_U * u)):
+        wide = offset.repeat_interleave(2, dim=-1).unsqueeze(-2)
+        level = (luma + wide).bitwise_right_shift_(SHIFT).clamp_(0, 255)
+        rgb[..., colour, :, :] = level.flatten(-3, -2)
+    return rgb

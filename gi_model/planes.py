@@ -2,8 +2,8 @@
 
 Layout (I420): uint8 (..., H * 3 / 2, W), H and W even: H rows of Y, then U (H / 2, W / 2), then V, row after row. Half
 the bytes of RGB; converting costs more than decoding, so frames of a corpus travel as planes to the device and become
-RGB there. BT.709, limited range, in whole numbers of 1/256, each chroma sample serving its four pixels: every product
-is exact in float32, so numpy, CPU, and GPU give the same bytes. Rejected: smooth chroma, which H.264 at these sizes
+RGB there. BT.709, limited range, in whole numbers, each chroma sample serving its four pixels: numpy, CPU, and GPU give
+the same bytes. Rejected: smooth chroma, which H.264 at these sizes
 does not reward; libraries' own conversions, each of which rounds in its own way.
 """
 
@@ -20,7 +20,7 @@ GREEN_U: Final = -55  # of U - 128
 GREEN_V: Final = -136
 BLUE_U: Final = 541
 HALF: Final = 128  # rounds to nearest
-ONE: Final = 256
+SHIFT: Final = 8  # all of them in units of 1 / 256
 
 
 def size_of(planes: Planes) -> tuple[int, int]:
@@ -31,11 +31,12 @@ def size_of(planes: Planes) -> tuple[int, int]:
 def to_rgb(planes: Planes) -> NDArray[np.uint8]:
     """Convert uint8 (..., H * 3 / 2, W) to RGB uint8 (..., H, W, 3)."""
     height, width = size_of(planes)
-    lead = planes.shape[:-2]
-    luma = planes[..., :height, :].astype(np.int32) - 16
-    chroma = planes[..., height:, :].astype(np.int32).reshape(*lead, 2, height // 2, width // 2) - 128
-    u, v = (chroma[..., index, :, :].repeat(2, axis=-2).repeat(2, axis=-1) for index in (0, 1))
-    base = LUMA * luma + HALF
-    channels = (base + RED_V * v, base + GREEN_U * u + GREEN_V * v, base + BLUE_U * u)
-    rgb: NDArray[np.uint8] = np.stack([(channel >> 8).clip(0, 255) for channel in channels], axis=-1).astype(np.uint8)
-    return rgb
+    lead, half = planes.shape[:-2], (height // 2, width // 2)
+    luma = ((planes[..., :height, :].astype(np.int32) - 16) * LUMA + HALF).reshape(*lead, half[0], 2, width)
+    chroma = planes[..., height:, :].astype(np.int32).reshape(*lead, 2, *half) - 128
+    u, v = chroma[..., 0, :, :], chroma[..., 1, :, :]
+    rgb = np.empty((*lead, half[0], 2, width, 3), dtype=np.uint8)
+    for colour, offset in enumerate((RED_V * v, GREEN_U * u + GREEN_V * v, BLUE_U * u)):
+        level = (luma + offset.repeat(2, axis=-1)[..., None, :]) >> SHIFT
+        rgb[..., colour] = level.clip(0, 255)
+    return rgb.reshape(*lead, height, width, 3)

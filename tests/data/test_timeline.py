@@ -29,6 +29,15 @@ def test_a_stream_at_our_rate_is_unchanged(stream: list[InputState], fps: float)
     assert [tick.state for tick in ticks(state_events(rows, end_ns=int(edges[-1])), edges)] == stream
 
 
+@given(
+    st.integers(0, 10**15), st.integers(0, 3000), st.sampled_from([7.0, 16.0, 17.5, 23.976, 29.97, 30.0, 59.94, 60.0])
+)
+def test_an_edge_ends_the_last_tick_before_it(start_ns: int, num_ticks: int, fps: float) -> None:
+    edges = tick_edges(start_ns, start_ns + round(1e9 / fps) * 3001, fps)
+    assert len(tick_edges(start_ns, int(edges[num_ticks]), fps)) == num_ticks + 1
+    assert (np.abs(np.diff(edges) - 1e9 / fps) < 1.5).all()
+
+
 @given(st.lists(keyboards, min_size=1, max_size=20), st.sampled_from([4.0, 7.0, 10.0, 13.3, 20.0, 60.0]))
 def test_at_any_rate_nothing_held_is_missed_and_all_motion_stays(stream: list[InputState], fps: float) -> None:
     source = tick_edges(0, len(stream) * 50 * MS, 20.0)

@@ -44,7 +44,7 @@ class Tick(NamedTuple):
 def tick_edges(start_ns: int, end_ns: int, fps: float) -> NDArray[np.int64]:
     """Edges int64 (T + 1,) of the ticks between two times; edge i is i ticks after start_ns, rounded once."""
     rate = Fraction(fps).limit_denominator(1001)
-    num_ticks = max(0, int((end_ns - start_ns) * rate // _SECOND_NS))
+    num_ticks = max(0, int((end_ns - start_ns + 1) * rate // _SECOND_NS))  # an edge may be rounded to just before
     edges = [start_ns + round(Fraction(i * _SECOND_NS) / rate) for i in range(num_ticks + 1)]
     return np.array(edges, dtype=np.int64)
 
