@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -77,6 +77,9 @@ def curate_command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the view; made, or refreshed.")] = Path(),
     config: Annotated[Path | None, typer.Option(help="Filters and limits, a TOML file; without, the defaults.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="local processes, or a Ray cluster that sees the same folders.")
+    ] = "local",
     skip_damaged: Annotated[int, typer.Option(help="Leave out damaged clips, at most so many.")] = 0,
     example: Annotated[bool, typer.Option("--example", help="Print the default filters, and stop.")] = False,
     as_json: AsJson = False,
@@ -90,7 +93,7 @@ def curate_command(
     from gi_data.curation.config import default_steps, read_config
     from gi_data.curation.config import example as example_config
     from gi_data.curation.curate import CurationRun, curate
-    from gi_data.curation.signal_cache import processes
+    from gi_data.curation.signal_cache import engine as engine_of
 
     if example:
         typer.echo(example_config(), nl=False)
@@ -104,7 +107,7 @@ def curate_command(
             task = progress.add_task(what, total=total)
             return lambda done: progress.advance(task, done)
 
-        run = CurationRun(engine=processes(workers), skip_damaged=skip_damaged, started=started)
+        run = CurationRun(engine=engine_of(engine, workers=workers), skip_damaged=skip_damaged, started=started)
         report = curate(locate(corpus), out, steps, run)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(report)))

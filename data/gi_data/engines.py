@@ -13,12 +13,29 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+EngineName = Literal["local", "ray"]
 PATIENCE_S: Final = 5.0
+
+
+def map_on(
+    engine: EngineName,
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    on_death: Callable[[Job, str], Result],
+) -> Generator[Result, None, None]:
+    """`map_local`, or the same on a Ray cluster (`gi_data.engine_ray`)."""
+    if engine == "ray":
+        from gi_data.engine_ray import map_ray
+
+        return map_ray(function, jobs, workers=workers, on_death=on_death)
+    return map_local(function, jobs, workers=workers, on_death=on_death)
 
 
 def map_local(

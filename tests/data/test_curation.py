@@ -17,7 +17,7 @@ from gi_data.corpus import Corpus
 from gi_data.curation.config import Step, default_steps, example, parse_config, read_config
 from gi_data.curation.curate import CurationReport, CurationRun, curate
 from gi_data.curation.filters import FILTERS
-from gi_data.curation.signal_cache import Chunk, Measured, processes
+from gi_data.curation.signal_cache import Chunk, Measured, engine
 from gi_data.index import describe
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
@@ -356,7 +356,7 @@ def test_other_limits_decode_nothing(walks: Path, tmp_path: Path) -> None:
 @pytest.mark.slow  # two processes start
 def test_processes_measure_what_one_measures(walks: Path, tmp_path: Path) -> None:
     curate(walks, tmp_path / "one", steps(known={}))
-    curate(walks, tmp_path / "two", steps(known={}), CurationRun(engine=processes(2)))
+    curate(walks, tmp_path / "two", steps(known={}), CurationRun(engine=engine(workers=2)))
     assert Catalog.open(tmp_path / "one").table.equals(Catalog.open(tmp_path / "two").table)
 
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
+from gi_data.curation.config import default_steps
+from gi_data.curation.curate import CurationRun, curate
+from gi_data.curation.signal_cache import engine
 from gi_data.engine_ray import map_ray
-from gi_data.engines import map_local
+from gi_data.engines import EngineName, map_local
 from gi_data.ingest.convert import IngestConfig
 from gi_data.ingest.ingest import IngestPlan, ingest
 from gi_data.ingest.recordings import RecordingsImporter
@@ -106,16 +108,27 @@ def test_a_crash_on_a_cluster_costs_its_job() -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_writes_the_same_bytes(recordings: Path, tmp_path: Path) -> None:
     reports, files = [], []
-    engines: tuple[Literal["local", "ray"], ...] = ("local", "ray")
-    for engine in engines:
-        out = tmp_path / engine
+    names: tuple[EngineName, ...] = ("local", "ray")
+    for name in names:
+        out = tmp_path / name
         config = IngestConfig()  # not smaller: of 48 x 16 pixels, x264 itself does not always make the same bytes
-        reports.append(ingest(IngestPlan(RecordingsImporter(), recordings, out, config, None, 2, engine)))
+        reports.append(ingest(IngestPlan(RecordingsImporter(), recordings, out, config, None, 2, name)))
         files.append({path.name: path.read_bytes() for path in out.glob("*-*")})
     assert reports[0] == reports[1]
     assert len(reports[0].made) == 6
     assert files[0] == files[1]
     assert len(files[0]) == 6 * 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_curates_alike(corpus_path: Path, tmp_path: Path) -> None:
+    indexes = []
+    names: tuple[EngineName, ...] = ("local", "ray")
+    for name in names:
+        curate(corpus_path, tmp_path / name, default_steps(), CurationRun(engine=engine(name, workers=2)))
+        indexes.append((tmp_path / name / "index.parquet").read_bytes())
+    assert indexes[0] == indexes[1]
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

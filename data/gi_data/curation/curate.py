@@ -19,7 +19,7 @@ from gi_data.catalog import Catalog, without
 from gi_data.curation.config import Step
 from gi_data.curation.filters import FILTERS
 from gi_data.curation.material import DENSE, HASH_TICKS, Material
-from gi_data.curation.signal_cache import Engine, SignalCache, processes
+from gi_data.curation.signal_cache import Engine, SignalCache, engine
 from gi_data.curation.signals import StoredClip
 from gi_data.curation.stretches import in_order_of, rows_of
 from gi_data.curation.ticks import Mask, Ticks, runs
@@ -65,7 +65,7 @@ class CurationReport:
 class CurationRun:
     """How to work: engine: who measures; skip_damaged: clips that may be left out unread; progress: see `Progress`."""
 
-    engine: Engine = field(default_factory=lambda: processes(1))
+    engine: Engine = field(default_factory=engine)
     skip_damaged: int = 0
     started: Callable[[str, int], Callable[[int], object]] = lambda _what, _total: lambda _done: None
 

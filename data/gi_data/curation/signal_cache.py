@@ -8,9 +8,7 @@ configuration decodes nothing. It is a cache: a file that cannot be read is meas
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gi_data.curation.signals import SCHEMA, VERSION, StoredClip, clip_signals
+from gi_data.engines import EngineName, map_on
 from gi_data.storage import digest, write_atomic
 from gi_model.errors import ClipError
 
@@ -49,21 +48,19 @@ def measure(chunk: Chunk) -> Measured:
     return Measured(chunk, pa.Table.from_pylist(rows, schema=SCHEMA), tuple(damaged))
 
 
-def processes(workers: int) -> Engine:
-    """Measure in this many processes; in this one if there is but one."""
+def engine(name: EngineName = "local", *, workers: int = 1) -> Engine:
+    """Measure in processes here, in this one if there is but one of either; or on a cluster (`gi_data.engines`)."""
 
     def run(chunks: Sequence[Chunk]) -> Iterator[Measured]:
-        if workers == 1 or len(chunks) < 2:
-            yield from map(measure, chunks)
-            return
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
-        try:
-            for future in as_completed([pool.submit(measure, chunk) for chunk in chunks]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        processes = workers if name == "ray" or min(workers, len(chunks)) > 1 else 0
+        return map_on(name, measure, chunks, workers=processes, on_death=_lost)
 
     return run
+
+
+def _lost(chunk: Chunk, why: str) -> Measured:
+    """A chunk whose process died: which clip it died of is not known."""
+    return Measured(chunk, SCHEMA.empty_table(), tuple((clip.key, why) for clip in chunk))
 
 
 class SignalCache:

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from gi_data.engines import Result, map_local
+from gi_data.engines import EngineName, Result, map_on
 from gi_data.ingest.calibration import Calibration, calibrate_one, doubtful
 from gi_data.ingest.convert import IngestConfig, Ingested, IngestJob, failed, ingest_one
 from gi_data.ingest.source import Found, Importer
@@ -34,7 +33,7 @@ class IngestPlan:
     config: IngestConfig = field(default_factory=IngestConfig)
     limit: int | None = None
     workers: int = 0
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,7 @@ def _map(
     on_death: Callable[[IngestJob, str], Result],
 ) -> Iterator[Result]:
     """A function over jobs, on the plan's engine."""
-    if plan.engine == "ray":
-        from gi_data.engine_ray import map_ray
-
-        return map_ray(function, jobs, workers=plan.workers, on_death=on_death)
-    return map_local(function, jobs, workers=min(plan.workers, len(jobs)), on_death=on_death)
+    return map_on(plan.engine, function, jobs, workers=plan.workers, on_death=on_death)
 
 
 def find(importer: Importer, source: Path, *, limit: int | None = None) -> Sequence[Found]:
