@@ -1,4 +1,4 @@
-"""H.264 video in mp4: the only module that touches PyAV.
+"""H.264 video in mp4, and any other video for reading.
 
 Written as it is played, in fragments of half a second, so that a killed recording keeps all but its last moments. Frame
 t has presentation time t ticks: true times stand in the labels. BT.709, limited range, is said in the stream and used
