@@ -59,7 +59,7 @@ class Labels:
         table = pa.table(columns, schema=SCHEMA)
         empty = [name for name in OPTIONAL if table[name].null_count == len(table)]
         sink = io.BytesIO()
-        pq.write_table(table.drop_columns(empty), sink, compression="zstd")
+        pq.write_table(table.drop_columns(empty), sink, compression="snappy")  # zstd opens slowly, for each column
         return sink.getvalue()
 
     @classmethod

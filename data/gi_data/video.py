@@ -8,7 +8,7 @@ halves the cost of decoding for a tenth more bytes. Rejected: JPEG (10 times the
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -129,23 +129,25 @@ def decode_planes(video: bytes, name: str, targets: Sequence[tuple[int, Planes]]
     H, W: the size of the video. Raises ClipError naming clip `name`.
     """
     height, width = size_of(targets[0][1])
-    places = sorted(
-        (
-            (first + index, index, out[:, :height], out[:, height:].reshape(-1, 2, height // 2, width // 2))
-            for first, out in targets
-            for index in range(len(out))
-        ),
-        key=itemgetter(0),
-    )
-    start = number = places[0][0] - 1
-    pictures = _pictures(video, name, range(start + 1, places[-1][0] + 1))
-    for wanted, index, luma, chroma in places:
-        while number < wanted:
-            picture = next(pictures)
-            if number == start:
+    places: list[tuple[int, Planes, Planes]] = []
+    for first, out in targets:
+        luma, chroma = out[:, :height], out[:, height:].reshape(-1, 2, height // 2, width // 2)
+        places += zip(range(first, first + len(out)), luma, chroma, strict=True)
+    places.sort(key=itemgetter(0))
+    upcoming = iter(places)
+    wanted, y, uv = next(upcoming)
+    with _decoding(video, name, wanted) as (first, pictures):
+        number = first - 1
+        for number, picture in enumerate(pictures, first):
+            if number == first:
                 _check_size(picture, height, width, name)
-            number += 1
-        _copy_planes(picture, luma[index], chroma[index])
+            while number == wanted:
+                _copy_planes(picture, y, uv)
+                place = next(upcoming, None)
+                if place is None:
+                    return
+                wanted, y, uv = place
+    raise _ends_early(name, got=number + 1, expected=places[-1][0] + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,20 +257,28 @@ def _remux(stream: av.VideoStream, packets: list[_Packet]) -> bytes:
     return sink.getvalue()
 
 
+@contextmanager
+def _decoding(video: bytes, name: str, start: int) -> Iterator[tuple[int, Iterator[av.VideoFrame]]]:
+    """Pictures of a video from the last keyframe at or before `start`, and the number of the first.
+
+    Raises ClipError where it cannot be decoded. No Python runs between two pictures: it would cost as much as a copy.
+    """
+    try:
+        with av.open(io.BytesIO(video), "r", format="mp4", options=_NO_PROBING) as container:
+            container.streams.video[0].codec_context.thread_count = 1  # the reader decodes many clips at once instead
+            first, packets = _packets_for(container, start)
+            yield first, chain.from_iterable(map(av.Packet.decode, packets))
+    except (av.FFmpegError, IndexError) as error:
+        raise _unreadable(name, error) from error
+
+
 def _pictures(video: bytes, name: str, frames: range) -> Iterator[av.VideoFrame]:
     """Exactly the pictures `frames` of a video. Raises ClipError where it ends early or cannot be decoded."""
     number = -1
-    try:
-        with av.open(io.BytesIO(video), "r", format="mp4", options=_NO_PROBING) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # the reader decodes many clips at once instead
-            first, packets = _packets_for(container, frames.start)
-            pictures = (picture for packet in packets for picture in packet.decode())
-            for number, picture in zip(range(first, frames.stop), pictures, strict=False):
-                if number >= frames.start:
-                    yield picture
-    except (av.FFmpegError, IndexError) as error:
-        raise _unreadable(name, error) from error
+    with _decoding(video, name, frames.start) as (first, pictures):
+        for number, picture in zip(range(first, frames.stop), pictures, strict=False):
+            if number >= frames.start:
+                yield picture
     if number + 1 < frames.stop:
         raise _ends_early(name, got=number + 1, expected=frames.stop)
 

@@ -72,7 +72,7 @@ class WindowFiller:
         self.bad_clips: dict[str, str] = {}
         self._bad_ids: set[int] = set()
         self._threads = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
-        self._buffers = BufferPool(max_free=config.prefetch_batches)
+        self._buffers = BufferPool(max_free=self.num_ahead * config.world_size // config.batch_size)
         self._waiting: defaultdict[int, list[Row]] = defaultdict(list)  # by clip
         self._decoding: dict[int, Future[DecodedClip]] = {}  # the last decode of each clip
         fits = sum(map(loader.size_of, blend.select(config.split).tolist())) <= config.cache_mb * 10**6
