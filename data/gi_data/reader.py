@@ -67,6 +67,11 @@ class Reader:
         return self._order.num_windows
 
     @property
+    def num_ahead(self) -> int:
+        """Windows of this rank that are on their way at a time: before as many were read, memory still fills."""
+        return self._batches_ahead * self.config.batch_size // self.config.world_size
+
+    @property
     def lost(self) -> Counter[str]:
         """What the action space could not express in the clips decoded so far, by name."""
         return self._windows.loader.lost
@@ -125,7 +130,7 @@ class Reader:
         """
         joining: deque[PlannedBatch] = deque()
         decoding: deque[PlannedBatch] = deque()
-        half = self._num_ahead() // 2
+        half = self._batches_ahead // 2
         try:
             for places in self._plan(position):
                 joining.append(self._windows.plan(places))
@@ -140,7 +145,8 @@ class Reader:
         finally:
             self._windows.cancel()
 
-    def _num_ahead(self) -> int:
+    @property
+    def _batches_ahead(self) -> int:
         """Batches planned at a time: two blocks, or two epochs of a small corpus, within the memory allowed."""
         size = self.config.batch_size // self.config.world_size
         wanted = 2 * (min(self._order.span, self.num_windows) // self.config.world_size + size)

@@ -94,7 +94,7 @@ def test_kept_or_not_a_reader_gives_the_same_batches(corpus_path: Path, threads:
 def test_planned_batches_stay_within_the_memory_allowed(corpus_path: Path) -> None:
     with Reader(Corpus(corpus_path), dataclasses.replace(CONFIG, cache_mb=2)) as reader:
         window = 5 * 48 * 96
-        assert reader._num_ahead() * CONFIG.batch_size * window <= 2 * 10**6
+        assert reader.num_ahead * window <= 2 * 10**6
 
 
 def test_what_is_cancelled_can_be_planned_again(corpus_path: Path) -> None:

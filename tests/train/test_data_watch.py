@@ -32,12 +32,15 @@ def test_intervals_are_differences() -> None:
     assert after.since(before) == ReaderStats(wait_s=2, num_frames=5, traffic=Traffic(retries=3), windows={"a": 5})
 
 
-def test_starvation_is_said_once_and_not_of_the_first_interval(corpus_path: Path) -> None:
+def test_starvation_is_said_once_and_not_while_memory_fills(corpus_path: Path) -> None:
     said: list[str] = []
     with Reader(Corpus(corpus_path), CONFIG) as reader:
-        watch = DataWatch(reader, said.append)
-        for waited, expected in ((9.0, 0), (0.1, 0), (3.0, 1), (9.0, 1)):
-            reader.wait_s += waited
+        watch, batches = DataWatch(reader, said.append), iter(reader)
+        for waited, expected in ((9.0, 0), (8.0, 0), (0.1, 0), (3.0, 1), (9.0, 1)):
+            if waited == 8.0:
+                for _ in range(reader.num_ahead // CONFIG.batch_size + 1):
+                    next(batches)
+            reader.wait_s = watch._before.wait_s + waited
             assert watch.waited(10.0) == pytest.approx(waited / 10)
             assert len(said) == expected
     assert "waits for data 30% of the time" in said[0]

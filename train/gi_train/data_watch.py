@@ -30,16 +30,15 @@ class DataWatch:
     def __init__(self, reader: Reader, say: Callable[[str], None]) -> None:
         self._reader, self._say = reader, say
         self._before = reader.stats()
-        self._num_intervals = 0
         self._has_spoken = False
 
     def waited(self, seconds: float) -> float:
-        """Share of the last `seconds` spent waiting for data; the first interval, with a cold cache, passes unsaid."""
+        """Share of the last `seconds` spent waiting for data; nothing is said while the reader fills its memory."""
         now = self._reader.stats()
+        is_filled = sum(self._before.windows.values()) >= self._reader.num_ahead
         stats, self._before = now.since(self._before), now
         share = stats.wait_s / seconds
-        self._num_intervals += 1
-        if share > STARVING and self._num_intervals > 1 and not self._has_spoken:
+        if share > STARVING and is_filled and not self._has_spoken:
             self._has_spoken = True
             advice = stats.advice(self._reader.config.window_ticks)
             self._say(f"training waits for data {share:.0%} of the time: {advice}")
