@@ -23,6 +23,7 @@ from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
+from gi_data.cut_file import CutFile, whole_boxes
 from gi_data.storage import disk_error
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import MAX_SIDE, Frame, resize
@@ -163,7 +164,7 @@ class VideoFacts:
 def probe(path: Path) -> VideoFacts:
     """Read the header of any video. Raises ClipError if it is none, or its pictures are absurdly large."""
     try:
-        with av.open(str(path), "r") as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
             facts = VideoFacts(
                 stream.height, stream.width, float(stream.average_rate or 0), (container.duration or 0) / av.time_base
@@ -186,7 +187,7 @@ def read_pictures(path: Path, *, start_ns: int = 0) -> Iterator[tuple[int, Calla
     probe(path)
     reformatter = VideoReformatter()
     try:
-        with av.open(str(path), "r") as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # recordings are read in parallel instead
             if start_ns and stream.time_base:
@@ -211,7 +212,7 @@ def count_frames(video: bytes | Path, name: str) -> int:
 def salvage(source: Path, destination: Path, *, max_frames: int) -> int:
     """Copy the leading frames of a cut-off video that decode, `max_frames` at most, unchanged; return how many."""
     try:
-        with av.open(str(source), "r") as container:
+        with _opened(source) as container:
             packets = _decodable(container, max_frames)
             if packets:
                 _copy_packets(container.streams.video[0], packets, destination)
@@ -255,6 +256,19 @@ def _remux(stream: av.VideoStream, packets: list[_Packet]) -> bytes:
             packet.stream = copy
             container.mux(packet)
     return sink.getvalue()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
+    """Open a video; one that breaks off within the header of a fragment, which FFmpeg refuses, up to there."""
+    try:
+        container = av.open(str(path), "r")
+    except av.FFmpegError:
+        if not (end := whole_boxes(path)):
+            raise
+        container = av.open(CutFile(path, end), "r", format="mp4")
+    with container:
+        yield container
 
 
 @contextmanager

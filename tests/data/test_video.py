@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,26 @@ def test_nothing_to_salvage_is_zero_frames(tmp_path: Path) -> None:
     (tmp_path / "junk.mp4").write_bytes(b"junk")
     assert salvage(tmp_path / "junk.mp4", tmp_path / "kept.mp4", max_frames=9) == 0
     assert not (tmp_path / "kept.mp4").exists()
+
+
+def test_wherever_a_video_breaks_off_its_leading_frames_are_read_and_salvaged(
+    tmp_path: Path, scene: NDArray[np.uint8]
+) -> None:
+    """Within pictures, within headers of fragments, between them: all that a bare decoder can find is there."""
+    content = encode(tmp_path / "whole.mp4", scene)
+    whole = [rgb() for _, rgb in read_pictures(tmp_path / "whole.mp4")]
+    first_fragment = content.index(b"moof", content.index(b"moof") + 4)
+    counts = []
+    for cut in range(first_fragment + 4, len(content), 41):
+        path = tmp_path / "cut.mp4"
+        path.write_bytes(content[:cut])
+        shown: list[NDArray[np.uint8]] = []
+        with suppress(ClipError):
+            shown.extend(rgb() for _, rgb in read_pictures(path))
+        assert all(np.array_equal(a, b) for a, b in zip(shown[:-1], whole, strict=False))
+        counts.append(len(shown))
+        salvaged = salvage(path, tmp_path / "salvaged.mp4", max_frames=95)
+        assert len(shown) - 2 <= salvaged <= len(shown)
+    assert min(counts) > 5
+    assert sorted(counts) == counts
+    assert max(counts) > 85
