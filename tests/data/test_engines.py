@@ -17,9 +17,11 @@ from gi_data.curation.signal_cache import engine
 from gi_data.engine_ray import map_ray
 from gi_data.engines import EngineName, map_local
 from gi_data.ingest.convert import IngestConfig
+from gi_data.ingest.importers import list_importers
 from gi_data.ingest.ingest import IngestPlan, ingest
 from gi_data.ingest.recordings import RecordingsImporter
-from gi_model.errors import ConfigError
+from gi_data.ingest.source import Importer
+from gi_model.errors import ConfigError, GiError
 
 SLEEPER = """
 import sys, time
@@ -56,6 +58,17 @@ def test_every_job_has_its_result(workers: int) -> None:
 def test_a_crash_costs_the_job_it_happens_in() -> None:
     got = sorted(map(str, run([1, -1, 2, -2, 3], 2)))
     assert got == ["-1: its process died with exit code 9", "-2: its process died with exit code 9", "1", "4", "9"]
+
+
+def name_of(importer: Importer) -> str:
+    return importer.name
+
+
+def test_every_importer_travels_to_a_worker() -> None:
+    importers = {name: one for name, one in list_importers().items() if not isinstance(one, GiError)}
+    assert len(importers) >= 9
+    got = map_local(name_of, list(importers.values()), workers=1, on_death=lambda job, why: f"{job}: {why}")
+    assert list(got) == list(importers)
 
 
 def test_whoever_stops_listening_ends_the_workers(tmp_path: Path) -> None:

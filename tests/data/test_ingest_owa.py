@@ -1,6 +1,5 @@
 """OWAMcap: every version on files with known truth, real files, and hostile ones."""
 
-import pickle
 import struct
 import tracemalloc
 from collections import Counter
@@ -643,7 +642,3 @@ def test_recordings_are_found_below_a_folder_under_names_of_their_own(tmp_path: 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no OWAMcap"):
         OwaImporter().find(tmp_path)
-
-
-def test_importers_travel_to_workers() -> None:
-    assert pickle.loads(pickle.dumps(OwaImporter())).name == "owa"  # noqa: S301  # our own bytes

@@ -1,7 +1,6 @@
 """owl-control: recordings with known truth, and hostile ones."""
 
 import json
-import pickle
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
@@ -386,7 +385,3 @@ def test_recordings_are_found_below_a_folder(tmp_path: Path) -> None:
     assert found[2].recording_id == "two_words"
     with pytest.raises(CorpusError, match="no owl-control"):
         OwlImporter().find(tmp_path / "nothing")
-
-
-def test_importers_travel_to_workers() -> None:
-    assert pickle.loads(pickle.dumps(OwlImporter())).name == "owl-control"  # noqa: S301  # our own bytes
