@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         """Tokens (B, T, V, D) -> features (B, T, V, D); a tick's features depend on no later tick."""
         _, num_ticks, per_tick, _ = x.shape
         ticks = torch.arange(num_ticks, device=x.device).repeat_interleave(per_tick)
-        mask = window_mask(ticks, self.config.window_ticks)
+        mask = window_mask(ticks, self.config.window_ticks, self.config.lookahead_ticks)
         angles = self.rope.at(ticks)
         hidden = x.flatten(1, 2)
         for block in self.blocks:
@@ -165,7 +165,7 @@ class Backbone(nn.Module):
                 nn.init.normal_(parameter, std=self.config.dim**-0.5 * (scale if into_residual else 1.0))
 
 
-def window_mask(ticks: Tensor, window: int) -> Tensor:
-    """bool (N, N): token i sees token j if j's tick is i's or one of the `window` - 1 before. ticks int64 (N,)."""
+def window_mask(ticks: Tensor, window: int, lookahead: int = 0) -> Tensor:
+    """bool (N, N): token i sees j if its tick is 0 to `window` - 1 before, or up to `lookahead` after. ticks int64 (N,)."""
     age = ticks[:, None] - ticks[None, :]
-    return (age >= 0) & (age < window)
+    return (age >= -lookahead) & (age < window)

@@ -28,6 +28,7 @@ class PolicyConfig:
     num_heads: int = 5
     num_kv_heads: int = 5
     window_ticks: int = 8  # each layer sees this many ticks, the current one included
+    lookahead_ticks: int = 0  # and this many later ones: 0 plays, more only labels (an inverse dynamics model)
     rope_period_ticks: int = 4096
     decoder_dim: int = 64
     decoder_layers: int = 1
@@ -47,7 +48,10 @@ class PolicyConfig:
         need(1 <= self.tokens_per_frame <= 16, "tokens_per_frame out of range", self.tokens_per_frame, "1 to 16")
         ticks = (self.window_ticks, self.rope_period_ticks)
         need(1 <= ticks[0] <= ticks[1] // 2, "window against rope period", ticks, "window at most half the period")
+        need(0 <= self.lookahead_ticks <= ticks[0], "lookahead out of range", self.lookahead_ticks, f"0 to {ticks[0]}")
         need(self.past_actions in ("none", "dropout", "full"), "past_actions", self.past_actions, "none|dropout|full")
+        peeks = self.lookahead_ticks > 0 and self.past_actions != "none"
+        need(not peeks, "past_actions of a model that sees later frames", self.past_actions, "none")
         need(0.0 <= self.past_action_dropout < 1.0, "past_action_dropout", self.past_action_dropout, "in [0, 1)")
         need(min(self.height, self.width) >= 32, "frame too small", (self.height, self.width), "at least 32 pixels")
 

@@ -18,6 +18,7 @@ from gi_model.batch import Batch
 from gi_model.config import PolicyConfig
 from gi_model.decoder import ActionDecoder
 from gi_model.encoder import build_encoder
+from gi_model.errors import ConfigError
 from gi_model.sampling import Draw
 
 
@@ -75,7 +76,10 @@ class Policy(nn.Module):
         return loss, logs | {"nll": nll.sum(-1).mean()}
 
     def features(self, batch: Batch) -> Tensor:
-        """h_t of every tick, (B, T, D); each depends on its own and earlier frames and on earlier actions only."""
+        """h_t of every tick, (B, T, D).
+
+        Each depends on its own and earlier frames and on earlier actions only, unless `lookahead_ticks` is set.
+        """
         frames = batch.rgb()
         tokens = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         if self.past is not None:
@@ -94,7 +98,12 @@ class Policy(nn.Module):
     # ------------------------------------------------------------------ playing
 
     def empty_state(self, num_slots: int) -> PolicyState:
-        """Memory for `num_slots` streams, of fixed size for ever."""
+        """Memory for `num_slots` streams, of fixed size for ever. Raises ConfigError for a model that looks ahead."""
+        if self.config.lookahead_ticks:
+            expected, do = "a policy", "Label recordings with it (`gi label`); it cannot play."
+            raise ConfigError(
+                "this model sees later frames", got=f"lookahead {self.config.lookahead_ticks}", expected=expected, do=do
+            )
         parameter = next(self.parameters())
         ticks = torch.zeros(num_slots, dtype=torch.long, device=parameter.device)
         actions = torch.zeros(num_slots, self.space.num_tokens, dtype=torch.long, device=parameter.device)

@@ -4,9 +4,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from gi_model.errors import ConfigError
+
+Strategy = Literal["auto", "ddp", "fsdp2", "zero1", "zero2", "zero3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,14 @@ class TrainConfig:
     seed: int = 0
     threads: int = 1  # torch's, on a CPU: two on contended cores are slower than one
     precision: Literal["no", "bf16"] = "no"
+    strategy: Strategy = "auto"  # how processes share a model; auto: what accelerate was launched with, else ddp
+    offload: bool = False  # optimiser state (and, fully sharded, weights) in host memory
+    accumulation: int = 1  # parts of a batch that are computed one after another, to fit into memory
+    activation_checkpointing: bool = False  # compute activations again in the backward pass instead of keeping them
+    compile: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    augment: float = 0.0  # strength of colour, noise, and shift, 0 to 1
     temperature: float = math.inf  # games and corpora share windows by hours^(1 / temperature); inf: alike
     block_mb: int = 384  # decoded clips that are shuffled together, over all processes
     cache_mb: int = 2048  # decoded clips kept by the reader of each process
@@ -39,6 +49,7 @@ class TrainConfig:
             "batch_size",
             "window_ticks",
             "threads",
+            "accumulation",
             "log_every",
             "evaluate_every",
             "save_every",
@@ -46,6 +57,17 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} out of range", got=getattr(self, name), expected="at least 1")
+        choices = {"precision": ("no", "bf16"), "strategy": get_args(Strategy), "optimizer": ("adamw", "muon")}
+        for name, allowed in (choices | {"schedule": ("cosine", "wsd")}).items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"training: unknown {name}", got=getattr(self, name), expected=" | ".join(allowed))
+        if self.batch_size % self.accumulation:
+            expected, do = f"a multiple of {self.accumulation}", "Change --batch-size or accumulation."
+            raise ConfigError(
+                "training: batch_size cannot be accumulated", got=self.batch_size, expected=expected, do=do
+            )
+        if not 0 <= self.augment <= 1:
+            raise ConfigError("training: augment out of range", got=self.augment, expected="0 to 1")
         if not 0 < self.lr_peak < 1:
             raise ConfigError("training: lr_peak out of range", got=self.lr_peak, expected="between 0 and 1")
 
