@@ -166,6 +166,6 @@ class Backbone(nn.Module):
 
 
 def window_mask(ticks: Tensor, window: int, lookahead: int = 0) -> Tensor:
-    """bool (N, N): token i sees j if its tick is 0 to `window` - 1 before, or up to `lookahead` after. ticks int64 (N,)."""
+    """bool (N, N): token i sees j from `window` - 1 ticks before it to `lookahead` after. ticks int64 (N,)."""
     age = ticks[:, None] - ticks[None, :]
     return (age >= -lookahead) & (age < window)
