@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
 from gi_model.errors import ConfigError
+from gi_train.schedule import lr_at
 
 Strategy = Literal["auto", "ddp", "fsdp2", "zero1", "zero2", "zero3"]
 
@@ -76,11 +77,8 @@ class TrainConfig:
         return dataclasses.replace(self, **changes)
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of optimiser step `step` (from 0): linear warm-up, then cosine to a hundredth of the peak."""
-        if step < self.warmup_steps:
-            return self.lr_peak * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.lr_peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+        """Learning rate of optimiser step `step` (from 0)."""
+        return lr_at(self, step)
 
 
 PRESETS: Final[Mapping[str, TrainConfig]] = {
