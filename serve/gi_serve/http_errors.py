@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gi_model.errors import GiError
-from gi_serve.problems import INTERNAL, MEDIA_TYPE, REQUEST_INVALID, Problem, as_problem
+from gi_serve.problems import INTERNAL, MEDIA_TYPE, REQUEST_INVALID, UNAUTHORIZED, Problem, as_problem
 from gi_serve.schemas import describe_invalid
 
 logger = logging.getLogger("gi_serve")
@@ -26,6 +26,8 @@ def install_errors(app: FastAPI) -> None:
 def problem_response(problem: Problem) -> JSONResponse:
     """The HTTP answer of `problem`."""
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
+    if problem.kind is UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(problem.to_dict(), problem.kind.status, headers, MEDIA_TYPE)
 
 
@@ -41,6 +43,8 @@ async def _of_validation(_request: Request, error: Exception) -> JSONResponse:
 async def _of_framework(_request: Request, error: Exception) -> JSONResponse:
     """Wrong path or method: RFC 9457 names these `about:blank`."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, Problem):  # raised while the framework read the body
+        return problem_response(error.__cause__)
     body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
     return JSONResponse(body, error.status_code, error.headers, MEDIA_TYPE)
 

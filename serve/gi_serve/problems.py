@@ -27,24 +27,36 @@ class ProblemKind:
         return f"urn:gi:problem:{self.slug}"
 
 
+CREDENTIAL_IN_URL: Final = ProblemKind("credential-in-url", 400, "A key or token in a URL")
+UNAUTHORIZED: Final = ProblemKind("unauthorized", 401, "No valid key or token")
+FORBIDDEN: Final = ProblemKind("forbidden", 403, "The key may not do this")
+ORIGIN_REFUSED: Final = ProblemKind("origin-refused", 403, "Not for pages of other origins")
 SESSION_UNKNOWN: Final = ProblemKind("session-unknown", 404, "No such session")
 MODEL_UNKNOWN: Final = ProblemKind("model-unknown", 404, "No such model")
+REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", 408, "The request came too slowly")
+MODEL_EXISTS: Final = ProblemKind("model-exists", 409, "A model of that name is served")
 SESSION_STREAMS: Final = ProblemKind("session-streams", 409, "The session belongs to a stream")
 FRAME_SUPERSEDED: Final = ProblemKind("frame-superseded", 409, "A newer frame took this frame's place")
 SESSION_CLOSED: Final = ProblemKind("session-closed", 410, "The session ended before the frame was answered")
 FRAME_TOO_LARGE: Final = ProblemKind("frame-too-large", 413, "Too many bytes or pixels")
+BODY_TOO_LARGE: Final = ProblemKind("body-too-large", 413, "Too many bytes")
 MEDIA_UNKNOWN: Final = ProblemKind("media-type-unknown", 415, "Frames are JPEG, PNG, or raw RGB")
 FRAME_INVALID: Final = ProblemKind("frame-invalid", 422, "Not a frame")
 REQUEST_INVALID: Final = ProblemKind("request-invalid", 422, "The request does not have the expected form")
 MESSAGE_INVALID: Final = ProblemKind("message-invalid", 422, "Not a message of the protocol")
+MODEL_INVALID: Final = ProblemKind("model-invalid", 422, "Not a model that can be served")
+RATE_LIMITED: Final = ProblemKind("rate-limited", 429, "Too many, too fast")
+SESSIONS_OF_KEY: Final = ProblemKind("sessions-of-key", 429, "The key has as many sessions as it may")
 INTERNAL: Final = ProblemKind("internal", 500, "The server failed")
 STEP_FAILED: Final = ProblemKind("step-failed", 500, "The model failed on a batch; the session starts anew")
 CAPACITY_FULL: Final = ProblemKind("capacity-full", 503, "Every slot is taken")
 DRAINING: Final = ProblemKind("draining", 503, "The server is going away")
 
 KINDS: Final = (
-    *(SESSION_UNKNOWN, MODEL_UNKNOWN, SESSION_STREAMS, FRAME_SUPERSEDED, SESSION_CLOSED, FRAME_TOO_LARGE),
-    *(MEDIA_UNKNOWN, FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, INTERNAL, STEP_FAILED, CAPACITY_FULL, DRAINING),
+    *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, REQUEST_TIMEOUT),
+    *(MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, SESSION_CLOSED, FRAME_TOO_LARGE, BODY_TOO_LARGE, MEDIA_UNKNOWN),
+    *(FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, MODEL_INVALID, RATE_LIMITED, SESSIONS_OF_KEY),
+    *(INTERNAL, STEP_FAILED, CAPACITY_FULL, DRAINING),
 )
 
 
