@@ -20,7 +20,7 @@ class PolicyStepper:
         self.policy = policy.eval()
         self.name, self.fingerprint = name, fingerprint
         self.height, self.width, self.fps = policy.config.height, policy.config.width, policy.config.fps
-        self.num_slots, self.action_space = num_slots, policy.space
+        self.num_slots, self.action_space, self.action_horizon = num_slots, policy.space, 1
         self.factors = tuple(policy.space.factors)
         self._device = next(policy.parameters()).device
         self._state = policy.empty_state(num_slots)
@@ -43,6 +43,20 @@ class PolicyStepper:
         tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
         confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
         return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """Let `tokens`, int64 (K,), be the past action that the next tick of `slot` sees."""
+        self._state.actions[slot] = torch.from_numpy(tokens).to(self._device)
+
+    def copy(self, source: int, target: int) -> None:
+        """Let the stream in `target` go on as the one in `source` would."""
+        state = self._state
+        rings = [part for ring in state.caches for part in (ring.keys, ring.values)]
+        for memory in (state.ticks, state.actions, *rings):
+            memory[target] = memory[source]
+        self._rules[target] = self._rules[source]
+        self._generators[target] = np.random.default_rng(0)
+        self._generators[target].bit_generator.state = self._generators[source].bit_generator.state
 
 
 def load_stepper(checkpoint: Path, *, num_slots: int, device: str = "cpu") -> PolicyStepper:

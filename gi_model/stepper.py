@@ -34,7 +34,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One answer a row: tokens int64 (B, K); confidence float32 (B, F), the probability of each factor as chosen."""
+    """One answer a row: tokens int64 (B, K); confidence float32 (B, F), the probability of each factor as chosen.
+
+    A model that answers N = `action_horizon` ticks at a time has (B, N, K) and (B, N, F).
+    """
 
     tokens: NDArray[np.int64]
     confidence: NDArray[np.float32]
@@ -51,6 +54,7 @@ class Stepper(Protocol):
     num_slots: int
     action_space: ActionSpace
     factors: tuple[str, ...]  # names of the columns of `Steps.confidence`
+    action_horizon: int  # ticks an answer
 
     def open(self, slot: int, sampling: Sampling) -> None:
         """Start a new stream in `slot`: memory and clock empty."""
@@ -58,4 +62,12 @@ class Stepper(Protocol):
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
         """Advance the streams in `slots` (distinct) by one tick; frames uint8 (B, height, width, 3)."""
+        ...
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """Let `tokens`, int64 (K,), be what was held in the newest tick of `slot`, in place of what was answered."""
+        ...
+
+    def copy(self, source: int, target: int) -> None:
+        """Let the stream in `target` go on as the one in `source` would: memory, clock, sampling, random numbers."""
         ...

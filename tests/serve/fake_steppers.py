@@ -1,5 +1,6 @@
 """Steppers without a model: one that answers who it sees, one that is slow, one that fails."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ class EchoStepper:
     """Answers with the identity painted in the frame and with how many frames its slot saw since it was opened."""
 
     name, fingerprint, fps, factors = "echo", "f" * 64, 20.0, FACTORS
-    height, width = HEIGHT, WIDTH
+    height, width, action_horizon = HEIGHT, WIDTH, 1
 
     def __init__(self, num_slots: int = 8, seconds: float = 0.0) -> None:
         self.num_slots, self.seconds = num_slots, seconds
@@ -40,6 +41,13 @@ class EchoStepper:
         self.batches.append(len(slots))
         tokens = np.stack([self._answer(frame, slot) for frame, slot in zip(frames, slots, strict=True)])
         return Steps(tokens, np.full((len(slots), len(FACTORS)), 0.5, np.float32))
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """An echo has no past actions."""
+
+    def copy(self, source: int, target: int) -> None:
+        """Let `target` have seen what `source` saw."""
+        self.opened[target], self._seen[target] = self.opened[source], self._seen[source]
 
     def _answer(self, frame: Frame, slot: int) -> NDArray[np.int64]:
         identity = see_identity(frame)
@@ -74,3 +82,39 @@ class FailingStepper(EchoStepper):
         if any(see_identity(frame) == 13 for frame in frames):
             raise RuntimeError("secret detail of the model")
         return super().step(frames, slots)
+
+
+class HistoryStepper(EchoStepper):
+    """Answers with a digest of all that happened to its slot since it was opened: seed, frames, corrections.
+
+    So an answer is right only if not one frame or correction is missing, doubled, out of order, or another player's.
+    """
+
+    name = "history"
+
+    def __init__(self, num_slots: int = 8, seconds: float = 0.0) -> None:
+        super().__init__(num_slots, seconds)
+        self._history = dict.fromkeys(range(num_slots), b"")
+
+    def open(self, slot: int, sampling: Sampling) -> None:
+        """Begin with the seed."""
+        super().open(slot, sampling)
+        self._history[slot] = digest(b"", sampling.seed.to_bytes(8))
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """Corrections are history, too."""
+        self._history[slot] = digest(self._history[slot], tokens.tobytes())
+
+    def copy(self, source: int, target: int) -> None:
+        """All of it."""
+        super().copy(source, target)
+        self._history[target] = self._history[source]
+
+    def _answer(self, frame: Frame, slot: int) -> NDArray[np.int64]:
+        self._history[slot] = past = digest(self._history[slot], frame.tobytes())
+        motion = (past[0] % 33 - 16, past[1] % 33 - 16)
+        return self.action_space.encode(InputState(keys=frozenset({"KeyW"}), motion=motion, wheel=(past[2] % 10, 0)))
+
+
+def digest(past: bytes, event: bytes) -> bytes:
+    return hashlib.blake2b(past + event, digest_size=16).digest()
