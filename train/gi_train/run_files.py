@@ -20,6 +20,11 @@ class RunPaths:
         return self.out / "metrics.jsonl"
 
     @property
+    def events(self) -> Path:
+        """What befell the run: one JSON object a line."""
+        return self.out / "events.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard's events."""
         return self.out / "tensorboard"
