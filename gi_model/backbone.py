@@ -8,13 +8,16 @@ constant forever.
 B batch, T ticks, V tokens a tick, D width, H query heads, G key-value heads, E head size, W window, S cache slots.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from gi_model.attention_mask import Mask, attend, mask_for
 from gi_model.config import PolicyConfig
 from gi_model.rope import PeriodicRope, rotate
 
@@ -39,19 +42,19 @@ class RingIndex:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with QK-norm and RoPE."""
+    """Grouped-query attention with QK-norm and, where it is given angles, RoPE."""
 
-    def __init__(self, config: PolicyConfig) -> None:
+    def __init__(self, dim: int, *, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
-        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
-        self.qkv = nn.Linear(config.dim, (self.num_heads + 2 * self.num_kv_heads) * self.head_dim, bias=False)
-        self.out = nn.Linear(config.dim, config.dim, bias=False)
+        self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, dim // num_heads
+        self.qkv = nn.Linear(dim, (num_heads + 2 * num_kv_heads) * self.head_dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
         self.query_norm, self.key_norm = nn.RMSNorm(self.head_dim), nn.RMSNorm(self.head_dim)
 
-    def forward(self, x: Tensor, angles: Angles, mask: Tensor) -> Tensor:
-        """x (B, T V, D), mask bool (T V, T V) -> (B, T V, D)."""
+    def forward(self, x: Tensor, angles: Angles | None = None, mask: Mask = "all") -> Tensor:
+        """x (B, N, D) -> (B, N, D)."""
         query, key, value = self._project(x, angles)
-        return self._attend(query, key, value, mask)
+        return self._merge(attend(query, key, value, mask))
 
     def step(self, x: Tensor, angles: Angles, cache: RingCache, index: RingIndex) -> Tensor:
         """x (B, V, D), one tick of the rows in `index`; writes their keys and values into `cache`."""
@@ -60,26 +63,25 @@ class Attention(nn.Module):
         cache.keys[slots, :, index.places] = key.transpose(1, 2).to(cache.keys.dtype)
         cache.values[slots, :, index.places] = value.transpose(1, 2).to(cache.values.dtype)
         keys, values = cache.keys[index.slots].to(x.dtype), cache.values[index.slots].to(x.dtype)
-        return self._attend(query, keys, values, index.mask)
+        return self._merge(attend(query, keys, values, index.mask))
 
-    def _project(self, x: Tensor, angles: Angles) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         query, key, value = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
-        return rotate(self.query_norm(query), *angles), rotate(self.key_norm(key), *angles), value
+        query, key = self.query_norm(query), self.key_norm(key)
+        return (query, key, value) if angles is None else (rotate(query, *angles), rotate(key, *angles), value)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        shared = self.num_kv_heads != self.num_heads
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=shared)
+    def _merge(self, mixed: Tensor) -> Tensor:
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
 
 class SwiGLU(nn.Module):
-    """Gated MLP (Shazeer, GLU Variants Improve Transformer); hidden 8/3 of the width, in steps of 16."""
+    """Gated MLP (Shazeer, GLU Variants Improve Transformer); hidden 8/3 of the width, see `hidden_dim`."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        hidden = -(-dim * 8 // 3 // 16) * 16
+        hidden = hidden_dim(dim)
         self.gate_up, self.down = nn.Linear(dim, 2 * hidden, bias=False), nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,15 +91,22 @@ class SwiGLU(nn.Module):
         return out
 
 
+def hidden_dim(dim: int) -> int:
+    """Hidden width of an MLP: 8/3 of `dim`, in steps of 16; of 128, a tile of a GPU's matrix unit, from 256 up."""
+    step = 128 if dim >= 256 else 16
+    return -(-dim * 8 // 3 // step) * step
+
+
 class Block(nn.Module):
-    """Attention and MLP, each behind its norm."""
+    """Attention and MLP, each behind its norm. What `Policy.fsdp_units` shards and activation checkpointing repeats."""
 
-    def __init__(self, config: PolicyConfig) -> None:
+    def __init__(self, dim: int, *, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
-        self.attention_norm, self.mlp_norm = nn.RMSNorm(config.dim), nn.RMSNorm(config.dim)
-        self.attention, self.mlp = Attention(config), SwiGLU(config.dim)
+        self.attention_norm, self.mlp_norm = nn.RMSNorm(dim), nn.RMSNorm(dim)
+        self.attention = Attention(dim, num_heads=num_heads, num_kv_heads=num_kv_heads)
+        self.mlp = SwiGLU(dim)
 
-    def forward(self, x: Tensor, angles: Angles, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles | None = None, mask: Mask = "all") -> Tensor:
         """Whole sequences."""
         x = x + self.attention(self.attention_norm(x), angles, mask)
         out: Tensor = x + self.mlp(self.mlp_norm(x))
@@ -117,19 +126,18 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         self.rope = PeriodicRope(config.rope_period_ticks, config.head_dim)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        heads = {"num_heads": config.num_heads, "num_kv_heads": config.num_kv_heads}
+        self.blocks = nn.ModuleList(Block(config.dim, **heads) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim)
-        self._init_weights()
+        self.checkpointing = False
+        init_blocks(self.blocks, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, T, V, D) -> features (B, T, V, D); a tick's features depend on no later tick."""
         _, num_ticks, per_tick, _ = x.shape
         ticks = torch.arange(num_ticks, device=x.device).repeat_interleave(per_tick)
-        mask = window_mask(ticks, self.config.window_ticks, self.config.lookahead_ticks)
-        angles = self.rope.at(ticks)
-        hidden = x.flatten(1, 2)
-        for block in self.blocks:
-            hidden = block(hidden, angles, mask)
+        mask = mask_for(ticks, num_ticks=num_ticks, config=self.config)
+        hidden = run_blocks(self.blocks, x.flatten(1, 2), self.rope.at(ticks), mask, repeat=self.checkpointing)
         out: Tensor = self.norm(hidden).view_as(x)
         return out
 
@@ -156,16 +164,23 @@ class Backbone(nn.Module):
 
         return [RingCache(zeros(), zeros()) for _ in self.blocks]
 
-    def _init_weights(self) -> None:
-        """Normal, 1 / sqrt(width); projections into the residual stream scaled by depth (GPT-2)."""
-        scale = (2 * self.config.num_layers) ** -0.5
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                into_residual = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(parameter, std=self.config.dim**-0.5 * (scale if into_residual else 1.0))
+
+def run_blocks(
+    blocks: Iterable[nn.Module], x: Tensor, angles: Angles | None = None, mask: Mask = "all", *, repeat: bool = False
+) -> Tensor:
+    """x (B, N, D) through `blocks`; with `repeat` the backward pass computes each block again instead of keeping it."""
+    for block in blocks:
+        if repeat and torch.is_grad_enabled():  # nothing in a block is random: no generator to put back
+            x = checkpoint(block, x, angles, mask, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x = block(x, angles, mask)
+    return x
 
 
-def window_mask(ticks: Tensor, window: int, lookahead: int = 0) -> Tensor:
-    """bool (N, N): token i sees j from `window` - 1 ticks before it to `lookahead` after. ticks int64 (N,)."""
-    age = ticks[:, None] - ticks[None, :]
-    return (age >= -lookahead) & (age < window)
+def init_blocks(blocks: nn.ModuleList, dim: int) -> None:
+    """Normal, 1 / sqrt(width); projections into the residual stream scaled by depth (GPT-2)."""
+    scale = (2 * len(blocks)) ** -0.5
+    for name, parameter in blocks.named_parameters():
+        if parameter.ndim == 2:
+            into_residual = name.endswith(("out.weight", "down.weight"))
+            nn.init.normal_(parameter, std=dim**-0.5 * (scale if into_residual else 1.0))

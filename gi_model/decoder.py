@@ -23,7 +23,10 @@ from gi_model.backbone import SwiGLU
 from gi_model.config import PolicyConfig
 from gi_model.sampling import Draw, draw
 
-NUM_HEADS = 2
+
+def num_heads(dim: int) -> int:
+    """Heads of a decoder of width `dim`: 64 channels each, and at least two."""
+    return max(2, dim // 64)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.num_heads = num_heads(dim)
         self.attention_norm, self.mlp_norm = nn.RMSNorm(dim), nn.RMSNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
         self.mlp = SwiGLU(dim)
@@ -57,7 +61,7 @@ class DecoderBlock(nn.Module):
         return self._finish(x, F.scaled_dot_product_attention(query, keys, values))
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heads = self.qkv(self.attention_norm(x)).unflatten(-1, (3, NUM_HEADS, -1))
+        heads = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         return query, key, value
 
@@ -107,11 +111,12 @@ class ActionDecoder(nn.Module):
         """Draw actions: features (N, D) -> tokens int64 (N, K) and the probability of each as drawn, float (N, K)."""
         num, num_slots, dim = len(features), self.space.num_tokens, self.slots.shape[1]
         context = self._context(features) + self.slots
-        memory = context.new_empty(len(self.blocks), 2, num, NUM_HEADS, num_slots, dim // NUM_HEADS)
+        heads = num_heads(dim)
+        memory = context.new_empty(len(self.blocks), 2, num, heads, num_slots, dim // heads)
         tokens = torch.zeros(num, num_slots, dtype=torch.long, device=features.device)
         probs = torch.ones(tokens.shape, device=features.device)
-        on_cpu = features.device.type == "cpu"  # there a look at the tokens is free; on a GPU it would cost a wait
-        all_keyboard = on_cpu
+        # A look at the tokens is free on a CPU; on a GPU it would cost a wait, and in a compiled graph a break.
+        all_keyboard = features.device.type == "cpu" and not torch.compiler.is_compiling()
         for slot in range(num_slots):
             x = context[:, slot : slot + 1]
             if slot:
@@ -141,7 +146,7 @@ class ActionDecoder(nn.Module):
         logits = F.linear(hidden, self.head.weight[first:last], self.head.bias[first:last]).float()
         if slot - 1 in KEY_SLOTS and last > 1:
             logits = logits.masked_fill(~self._rising(tokens[:, slot - 1])[:, first:last], float("-inf"))
-        index, probs = draw(logits, slot, rule)
+        index, probs = draw(logits, slot, rule, first)
         return index + first, probs
 
     def _rising(self, previous: Tensor) -> Tensor:

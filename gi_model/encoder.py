@@ -1,7 +1,9 @@
 """`FrameEncoder`: uint8 frames -> V tokens a frame. Pixels are normalised here and nowhere else.
 
-Two kinds: `StemEncoder`, three convolutions for CPU sizes (a ViT's patches are 5 to 8 times slower there), and
-`TimmEncoder`, any timm backbone by name. Weights start at random: nothing is ever downloaded behind the user's back.
+Three kinds. `StemEncoder`, three convolutions, for CPU sizes (a ViT's patches are 5 to 8 times slower there).
+`HybridEncoder`, for the sizes above: convolutions down to cells of 32 pixels, then a transformer over the 36 cells of a
+192-pixel frame; a ViT-S over its 144 patches costs six times as much. `TimmEncoder`, any timm backbone by name. Weights
+start at random: nothing is ever downloaded behind the user's back (`gi_model.pretrained` loads local ones).
 
 N frames, V tokens a frame, D model width, C channels.
 """
@@ -12,7 +14,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from gi_model.config import PolicyConfig
+from gi_model.backbone import Block, init_blocks, run_blocks
+from gi_model.config import ENCODER_HEAD_DIM, PolicyConfig
 from gi_model.errors import ConfigError
 
 
@@ -35,15 +38,55 @@ class StemEncoder(nn.Module):
         self.project = nn.Linear(num_features, config.tokens_per_frame * config.dim)
         self.norm = nn.LayerNorm(config.dim)
         self.shape = (config.tokens_per_frame, config.dim)
-        for module in self.convs:
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        _init_convs(self.convs)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
-        pixels = frames.to(self.project.weight.dtype).mul_(4.0 / 255.0).sub_(2.0)  # in [-2, 2]
-        features = self.convs(pixels).flatten(1)
+        features = self.convs(_normalised(frames, self.project.weight.dtype)).flatten(1)
+        tokens: Tensor = self.norm(self.project(features).unflatten(1, self.shape))
+        return tokens
+
+
+class HybridEncoder(nn.Module):
+    """Convolutions, then a transformer over cells of 32 pixels (Xiao et al., Early Convolutions Help Transformers).
+
+    The cells are read in order, a few channels each, by one linear map: as in the stem, place survives from the first
+    step on. Pooling by learned queries was rejected: they start blind to place, which aiming needs most.
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        first, second, third = config.stem_channels
+        dim = config.encoder_dim
+        self.convs = nn.Sequential(
+            nn.Conv2d(3, first, kernel_size=8, stride=4, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(first, second, kernel_size=3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(second, third, kernel_size=3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(third, dim, kernel_size=3, stride=2, padding=1),
+        )
+        num_cells = count_cells(config)
+        heads = dim // ENCODER_HEAD_DIM
+        self.places = nn.Parameter(torch.randn(num_cells, dim) * 0.1)
+        self.blocks = nn.ModuleList(
+            Block(dim, num_heads=heads, num_kv_heads=heads) for _ in range(config.encoder_layers)
+        )
+        self.cell_norm, self.narrow = nn.RMSNorm(dim), nn.Linear(dim, cell_channels(dim))
+        self.project = nn.Linear(num_cells * cell_channels(dim), config.tokens_per_frame * config.dim)
+        self.norm = nn.LayerNorm(config.dim)
+        self.shape = (config.tokens_per_frame, config.dim)
+        self.checkpointing = False
+        _init_convs(self.convs)
+        init_blocks(self.blocks, dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
+        pixels = _normalised(frames, self.project.weight.dtype).contiguous(memory_format=torch.channels_last)
+        cells = self.convs(pixels).flatten(2).transpose(1, 2) + self.places
+        cells = run_blocks(self.blocks, cells, repeat=self.checkpointing)
+        features = self.narrow(self.cell_norm(cells)).flatten(1)
         tokens: Tensor = self.norm(self.project(features).unflatten(1, self.shape))
         return tokens
 
@@ -68,7 +111,7 @@ class TimmEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
-        pixels = (frames.to(self.queries.dtype) - self.mean) / self.std
+        pixels = ((frames - self.mean) / self.std).to(self.queries.dtype)
         features = self.backbone.forward_features(pixels)
         if features.ndim == 4:  # a convnet's (N, C, h, w)
             features = features.flatten(2).transpose(1, 2)
@@ -78,15 +121,44 @@ class TimmEncoder(nn.Module):
         return tokens
 
 
-def build_encoder(config: PolicyConfig) -> StemEncoder | TimmEncoder:
+FrameEncoder = StemEncoder | HybridEncoder | TimmEncoder
+
+
+def build_encoder(config: PolicyConfig) -> FrameEncoder:
     """The frame encoder that `config.encoder` names."""
-    return StemEncoder(config) if config.encoder == "stem" else TimmEncoder(config)
+    if config.encoder == "stem":
+        return StemEncoder(config)
+    return HybridEncoder(config) if config.encoder == "hybrid" else TimmEncoder(config)
+
+
+def count_cells(config: PolicyConfig) -> int:
+    """Cells of 32 pixels, those that the frame cuts included."""
+    return -(-config.height // 32) * -(-config.width // 32)
+
+
+def cell_channels(dim: int) -> int:
+    """Channels that a hybrid encoder of width `dim` hands on of each cell."""
+    return min(64, dim // 8)
+
+
+def _normalised(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 -> [-2, 2]: inputs scaled up are part of what makes a small encoder learn early."""
+    return frames.to(dtype).mul_(4.0 / 255.0).sub_(2.0)
+
+
+def _init_convs(convs: nn.Sequential) -> None:
+    for module in convs:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 def _create_backbone(config: PolicyConfig) -> Any:
     if not timm.is_model(config.encoder):
         near = timm.list_models(f"*{config.encoder[:4]}*")[:3]
-        raise ConfigError("unknown frame encoder", got=config.encoder, expected=f"'stem' or a timm name like {near}")
+        raise ConfigError(
+            "unknown frame encoder", got=config.encoder, expected=f"stem, hybrid, or a timm name like {near}"
+        )
     size = (config.height, config.width)
     try:
         return timm.create_model(config.encoder, pretrained=False, num_classes=0, img_size=size)

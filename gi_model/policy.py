@@ -67,13 +67,17 @@ class Policy(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a known tick, in nats, and logs: the nll of each factor and of all."""
-        features = self.features(batch)[batch.known]
-        actions = batch.actions[batch.known]
-        score = self.decoder.score(features, actions)
-        loss = score.loss.sum() / max(len(actions), 1)
+        score = self.decoder.score(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1))
+        known = batch.known.flatten()
+        num_known = known.sum().clamp(min=1)
+
+        def mean(values: Tensor) -> Tensor:
+            """Over known ticks, of fixed shape: picking them by index would stall a GPU and break a compiled graph."""
+            return torch.where(known, values, 0.0).sum() / num_known
+
         nll = score.nll.detach()
-        logs = {f"nll/{name}": nll[:, slots].sum(-1).mean() for name, slots in self.space.factors.items()}
-        return loss, logs | {"nll": nll.sum(-1).mean()}
+        logs = {f"nll/{name}": mean(nll[:, slots].sum(-1)) for name, slots in self.space.factors.items()}
+        return mean(score.loss), logs | {"nll": mean(nll.sum(-1))}
 
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D).
