@@ -6,17 +6,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from gi_model.calibration import Calibration, load_calibration
 from gi_model.checkpoint import load_policy, read_fingerprint
+from gi_model.errors import ConfigError
 from gi_model.policy import Policy
-from gi_model.sampling import Draw
+from gi_model.sampling import Bars, Draw
 from gi_model.stepper import Sampling, Steps
 
 
 class PolicyStepper:
     """Streams of one policy; see `gi_model.stepper.Stepper`."""
 
-    def __init__(self, policy: Policy, *, num_slots: int, name: str = "policy", fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        num_slots: int,
+        name: str = "policy",
+        fingerprint: str = "",
+        calibration: Calibration | None = None,
+    ) -> None:
         self.policy = policy.eval()
         self.name, self.fingerprint = name, fingerprint
         self.height, self.width, self.fps = policy.config.height, policy.config.width, policy.config.fps
@@ -24,11 +35,16 @@ class PolicyStepper:
         self.factors = tuple(policy.space.factors)
         self._device = next(policy.parameters()).device
         self._state = policy.empty_state(num_slots)
+        table = None if calibration is None else torch.from_numpy(calibration.table(policy.space))
+        self._thresholds = None if table is None else table.to(self._device)
         self._rules = [Sampling()] * num_slots
         self._generators = [np.random.default_rng(0)] * num_slots
 
     def open(self, slot: int, sampling: Sampling) -> None:
-        """Start a new stream in `slot`."""
+        """Start a new stream in `slot`. Raises ConfigError for calibrated keys without a calibration."""
+        if sampling.keys == "calibrated" and self._thresholds is None:
+            do = "Play with keys 'sample', or run `gi pretrain` on, which writes calibration.json at its end."
+            raise ConfigError(f"{self.name} has no thresholds for its keys", got="keys 'calibrated'", do=do)
         self._state.clear(slot)
         self._rules[slot] = sampling
         self._generators[slot] = np.random.default_rng(sampling.seed)
@@ -37,12 +53,21 @@ class PolicyStepper:
         """Advance the streams in `slots` by one tick; frames uint8 (B, height, width, 3)."""
         num_tokens = self.action_space.num_tokens
         noise = np.stack([self._generators[slot].random(num_tokens, dtype=np.float32) for slot in slots])
-        rule = Draw.of([self._rules[slot] for slot in slots], noise, self._device)
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device).permute(0, 3, 1, 2)
         index = torch.tensor(list(slots), device=self._device)
+        rules = [self._rules[slot] for slot in slots]
+        rule = Draw.of(rules, noise, self._device, bars=self._bars(rules, index))
         tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
         confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
         return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
+
+    def _bars(self, rules: Sequence[Sampling], slots: Tensor) -> Bars | None:
+        """What controls must reach, in calibrated rows; None if none is. At its start a stream holds nothing."""
+        if self._thresholds is None or all(rule.keys != "calibrated" for rule in rules):
+            return None
+        rows = torch.tensor([rule.keys == "calibrated" for rule in rules], device=self._device)
+        before = torch.where(self._state.ticks[slots, None] > 0, self._state.actions[slots], 0)
+        return Bars.of(self._thresholds, before, rows, self.action_space)
 
     def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
         """Let `tokens`, int64 (K,), be the past action that the next tick of `slot` sees."""
@@ -63,4 +88,7 @@ def load_stepper(checkpoint: Path, *, num_slots: int, device: str = "cpu") -> Po
     """A stepper over the policy in the folder `checkpoint`, named for it. Raises CheckpointError."""
     policy = load_policy(checkpoint, device=device)
     name = checkpoint.resolve().name if checkpoint.resolve().name != "checkpoint" else checkpoint.resolve().parent.name
-    return PolicyStepper(policy, num_slots=num_slots, name=name, fingerprint=read_fingerprint(checkpoint))
+    calibration = load_calibration(checkpoint, policy.space)
+    return PolicyStepper(
+        policy, num_slots=num_slots, name=name, fingerprint=read_fingerprint(checkpoint), calibration=calibration
+    )

@@ -17,11 +17,14 @@ from gi_model.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How actions are drawn. motion "mode": the likeliest (never the mean: that of left and right is still)."""
+    """How actions are drawn. motion "mode": the likeliest (never the mean: that of left and right is still).
+
+    keys "calibrated": without dice, as often as players held them (`gi_model.calibration`).
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
-    keys: Literal["sample", "mode"] = "sample"
+    keys: Literal["sample", "mode", "calibrated"] = "sample"
     motion: Literal["sample", "mode"] = "mode"
     seed: int = 0
 
