@@ -35,6 +35,7 @@ class Batch:
     previous_known: Tensor  # bool (B,): False at the start of a clip
     game_id: Tensor  # int64 (B,): index into the corpus's games
     windows: tuple[Window, ...] = ()  # B rows' origins
+    draws: Tensor | None = None  # float32 (B, T) in [0, 1): what training hides past actions by; None: torch's own
 
     def __post_init__(self) -> None:
         b, t = self.frames.shape[:2]
@@ -67,6 +68,8 @@ class Batch:
         """Copy to `device`."""
         names = ("frames", "actions", "known", "previous", "previous_known", "game_id")
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
+        if self.draws is not None:
+            moved["draws"] = self.draws.to(device, non_blocking=non_blocking)
         return replace(self, **moved)
 
 

@@ -95,6 +95,10 @@ class ActionDecoder(nn.Module):
         targets = _smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
         self.register_buffer("motion_targets", targets, persistent=False)
 
+    def forward(self, features: Tensor, tokens: Tensor) -> DecoderScore:
+        """`score`, for callers that must go through a module's hooks, as sharded weights do."""
+        return self.score(features, tokens)
+
     def score(self, features: Tensor, tokens: Tensor) -> DecoderScore:
         """Features (N, D) and the tokens played, int64 (N, K)."""
         before = F.pad(self.embedding(tokens[:, :-1]), (0, 0, 1, 0))

@@ -16,7 +16,7 @@ from gi_model.actions import ActionSpace
 from gi_model.backbone import Backbone, RingCache
 from gi_model.batch import Batch
 from gi_model.config import PolicyConfig
-from gi_model.decoder import ActionDecoder
+from gi_model.decoder import ActionDecoder, DecoderScore
 from gi_model.encoder import build_encoder
 from gi_model.errors import ConfigError
 from gi_model.sampling import Draw
@@ -67,7 +67,7 @@ class Policy(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a known tick, in nats, and logs: the nll of each factor and of all."""
-        score = self.decoder.score(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1))
+        score = self.score(batch)
         known = batch.known.flatten()
         num_known = known.sum().clamp(min=1)
 
@@ -79,6 +79,11 @@ class Policy(nn.Module):
         logs = {f"nll/{name}": mean(nll[:, slots].sum(-1)) for name, slots in self.space.factors.items()}
         return mean(score.loss), logs | {"nll": mean(nll.sum(-1))}
 
+    def score(self, batch: Batch) -> DecoderScore:
+        """How likely the player's tokens are, of all ticks, N = B T."""
+        score: DecoderScore = self.decoder(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1))
+        return score
+
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D).
 
@@ -89,15 +94,16 @@ class Policy(nn.Module):
         if self.past is not None:
             actions = torch.cat([batch.previous[:, None], batch.actions[:, :-1]], dim=1)
             known = torch.cat([batch.previous_known[:, None], batch.known[:, :-1]], dim=1)
-            tokens = tokens + self.past(actions, self._drop(known))[:, :, None]
+            tokens = tokens + self.past(actions, self._drop(known, batch.draws))[:, :, None]
         features: Tensor = self.backbone(tokens)
         return features.mean(dim=2)
 
-    def _drop(self, known: Tensor) -> Tensor:
-        """Hide past actions at random while training, so that play never hangs on them alone."""
+    def _drop(self, known: Tensor, draws: Tensor | None) -> Tensor:
+        """Hide past actions at random while training, so that play never hangs on them alone. Both (B, T)."""
         if not self.training or self.config.past_actions != "dropout":
             return known
-        return known & (torch.rand(known.shape, device=known.device) >= self.config.past_action_dropout)
+        draws = torch.rand(known.shape, device=known.device) if draws is None else draws
+        return known & (draws >= self.config.past_action_dropout)
 
     # ------------------------------------------------------------------ playing
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from gi_model.batch import Batch
+from gi_model.decoder import DecoderScore
 from gi_model.policy import Policy
 from gi_train.offline_sums import OfflineSums
 from gi_train.run_files import read_rows
@@ -49,7 +50,8 @@ def evaluate_offline(
     policy.eval()
     sums = OfflineSums(policy.space, next(policy.parameters()).device)
     for batch in batches:
-        sums.add(policy.decoder.score(policy.features(batch)[batch.known], batch.actions[batch.known]), batch)
+        score, known = policy.score(batch), batch.known.flatten()
+        sums.add(DecoderScore(score.log_probs[known], score.nll[known], score.loss[known]), batch)
     policy.train(was_training)
     if add_up is not None:
         sums.reduce(add_up)
