@@ -74,11 +74,8 @@ class Access:
 
     def identify_stream(self, headers: Mapping[str, str], subprotocols: Iterable[str]) -> Caller:
         """The caller of a WebSocket handshake. Raises Problem."""
-        if self._ring is None:
-            check_origin(headers)
-            return ANYONE
         offered = next((name for name in subprotocols if name.startswith(SUBPROTOCOL)), None)
-        if offered is not None:
+        if offered is not None and self._ring is not None:
             return self._find(offered.removeprefix(SUBPROTOCOL))
         return self.identify(headers.get("authorization"))
 
@@ -90,6 +87,10 @@ class Access:
             raise Problem(UNAUTHORIZED, "The key or token is unknown, revoked, or expired.")
         scopes = key.scopes if token is None else tuple(scope for scope in token.scopes if scope in key.scopes)
         return Caller(key.id, key.name, scopes, key.max_sessions, is_token=token is not None)
+
+    def admit(self, caller: Caller, address: str) -> None:
+        """Count a request of `caller` (of `address`, where there are no keys). Raises Problem if it is too many."""
+        self.requests.check(caller.id or address, "requests")
 
     def knows(self, owner: str) -> bool:
         """Whether sessions of the key `owner` may go on."""
@@ -120,7 +121,7 @@ class Access:
         try:
             self._ring = KeyRing(read_keys(self._path))
         except ConfigError as error:
-            logger.error("the keys stay as they were: %s", error)  # noqa: TRY400 - no traceback for a typing error
+            logger.error("the keys stay as they were: %s", error)
             return False
         logger.info("read %d keys", len(self._ring.keys))
         return True
@@ -129,6 +130,13 @@ class Access:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_address(host: str) -> bool:
@@ -148,7 +156,7 @@ def check_origin(headers: Mapping[str, str]) -> None:
     origin = headers.get("origin")
     if origin is None:
         return
-    host, asked = urlsplit(origin).hostname or "", urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    host, asked = _host_of(origin), _host_of(f"//{headers.get('host', '')}")
     if not is_loopback(host) and not (_is_address(host) and host == asked):
         raise Problem(ORIGIN_REFUSED, "A server without keys serves pages of its own machine only: use --keys.")
 

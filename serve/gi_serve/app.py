@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, WebSocket
 
 from gi_model import __version__
+from gi_serve.guard import Guard
 from gi_serve.http_errors import install_errors
 from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
@@ -24,7 +25,8 @@ def build_app(service: Service) -> FastAPI:
         await service.stop()
 
     app = FastAPI(title="gi serve", version=__version__, description=DESCRIPTION, lifespan=lifespan)
-    install_errors(app)
+    app.add_middleware(Guard, access=service.access, metrics=service.server_metrics)
+    install_errors(app, service.server_metrics)
     app.include_router(build_routes(service))
 
     @app.websocket("/v1/realtime")

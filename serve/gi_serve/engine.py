@@ -232,7 +232,7 @@ class Engine:
     def _finish_step(self, outcome: Outcome) -> None:
         self._is_stepping = False
         self.metrics.batch_size.observe(len(outcome.entries))
-        self.metrics.step.observe((outcome.done_ns - outcome.started_ns) / 1e9)
+        self.metrics.forward.observe((outcome.done_ns - outcome.started_ns) / 1e9)
         if outcome.steps is None:
             self._fail(outcome)
         self._start_step()  # before the answers are written: the model never waits for them

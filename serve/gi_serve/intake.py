@@ -38,8 +38,13 @@ class Intake:
     _waiting: dict[Session, Arrival | None] = field(default_factory=dict)  # key: a decode runs; value: the next
 
     def offer(self, session: Session, message: FrameMessage) -> None:
-        """Take a frame of `session`. Raises Problem if its seq does not rise; bad pixels are told to the sink."""
+        """Take a frame of `session`; bad pixels are told to the sink.
+
+        Raises Problem if its seq does not rise, or if it comes too soon.
+        """
         received_ns = time.monotonic_ns()
+        if session.frame_bucket is not None:
+            session.frame_bucket.check("frames")
         self.engine.receive(session, message)
         arrival = Arrival(message, received_ns, session.life)
         if session in self._waiting:

@@ -92,7 +92,9 @@ def read_keys(path: Path) -> list[Key]:
         rows = document["keys"]
         keys = [Key(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError("cannot read the keys", got=f"{path} ({error})", expected="a file of gi keys", do=do) from None
+        raise ConfigError(
+            "cannot read the keys", got=f"{path} ({error})", expected="a file of gi keys", do=do
+        ) from None
     for what in ("id", "name"):
         if len({getattr(key, what) for key in keys}) != len(keys):
             raise ConfigError(f"two keys have one {what}", got=str(path), do="Remove one of them.")

@@ -1,10 +1,18 @@
-"""What one engine counts, in plain numbers that cost a frame nothing, and their Prometheus form, made when read.
+"""What a server and its engines count, in plain numbers that cost a frame nothing, and their Prometheus form.
+
+A frame's way, stage by stage:
+
+    receive  message or request on the socket -> read and checked     forward  the model's step, of the whole batch
+    decode   image -> pixels of the model's size (not of raw frames)  encode   action tokens -> the message that is sent
+    queue    pixels ready -> taken into a batch                       send     handed to the socket
+    batch    frames of a batch -> one array, slots opened             total    received -> answered
 
 Rejected: prometheus_client's own counters on a frame's path: each takes a lock and a Python call, ten times a frame.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
@@ -12,6 +20,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from gi_serve.problems import Problem
 
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -23,7 +33,7 @@ COUNTERS: Final = {
     "deadline_misses": "Answers after the deadline",
     "step_failures": "Batches the model failed on",
 }
-STAGES: Final = ("decode", "queue", "step", "total")
+STAGES: Final = ("receive", "decode", "queue", "batch", "forward", "encode", "send", "total")
 
 
 class Distribution:
@@ -52,9 +62,13 @@ def _seconds() -> Distribution:
 class ModelMetrics:
     """What one engine counts. Belongs to the event loop's thread, readers included."""
 
+    receive: Distribution = field(default_factory=_seconds)
     decode: Distribution = field(default_factory=_seconds)
     queue: Distribution = field(default_factory=_seconds)
-    step: Distribution = field(default_factory=_seconds)
+    batch: Distribution = field(default_factory=_seconds)
+    forward: Distribution = field(default_factory=_seconds)
+    encode: Distribution = field(default_factory=_seconds)
+    send: Distribution = field(default_factory=_seconds)
     total: Distribution = field(default_factory=_seconds)
     batch_size: Distribution = field(default_factory=lambda: Distribution(BATCH_SIZES))
     sessions: int = 0
@@ -67,21 +81,49 @@ class ModelMetrics:
     step_failures: int = 0
 
 
-class MetricsCollector(Collector):
-    """The metrics of every model of a server, as Prometheus reads them."""
+@dataclass(slots=True)
+class ServerMetrics:
+    """What the process counts beside its models. problems: answers of each kind, by status and name."""
 
-    def __init__(self, models: Mapping[str, ModelMetrics]) -> None:
-        self._models = models
+    loop_lag: Distribution = field(default_factory=_seconds)
+    problems: Counter[tuple[int, str]] = field(default_factory=Counter)
+    connections: int = 0
+
+    def count(self, problem: Problem) -> None:
+        """Count an answer."""
+        self.problems[problem.kind.status, problem.kind.slug] += 1
+
+
+class MetricsCollector(Collector):
+    """The metrics of a server and of its models, whichever it has at the time, as Prometheus reads them."""
+
+    def __init__(self, server: ServerMetrics, models: Callable[[], Mapping[str, ModelMetrics]]) -> None:
+        self._server, self._models = server, models
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def collect(self) -> "Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]":
         """All of it."""
+        yield from self._collect_server()
+        yield from self._collect_models(self._models())
+
+    def _collect_server(self) -> "Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]":
+        lag = HistogramMetricFamily("gi_serve_loop_lag_seconds", "How late the event loop wakes who sleeps")
+        lag.add_metric([], self._server.loop_lag.buckets, self._server.loop_lag.total)
+        problems = CounterMetricFamily("gi_serve_problems", "Problems answered", labels=["status", "problem"])
+        for (status, name), count in self._server.problems.items():
+            problems.add_metric([str(status), name], count)
+        connections = GaugeMetricFamily("gi_serve_connections", "Open WebSockets", self._server.connections)
+        yield from (lag, problems, connections)
+
+    def _collect_models(
+        self, models: Mapping[str, ModelMetrics]
+    ) -> "Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]":
         stages = HistogramMetricFamily("gi_serve_stage_seconds", "Time a frame spends", labels=["model", "stage"])
         batches = HistogramMetricFamily("gi_serve_batch_size", "Frames a step", labels=["model"])
         sessions = GaugeMetricFamily("gi_serve_sessions", "Open sessions", labels=["model"])
         slots = GaugeMetricFamily("gi_serve_slots", "Sessions the model can hold", labels=["model"])
-        for model, metrics in self._models.items():
+        for model, metrics in models.items():
             for stage in STAGES:
                 spent: Distribution = getattr(metrics, stage)
                 stages.add_metric([model, stage], spent.buckets, spent.total)
@@ -91,6 +133,6 @@ class MetricsCollector(Collector):
         yield from (stages, batches, sessions, slots)
         for name, meaning in COUNTERS.items():
             counter = CounterMetricFamily(f"gi_serve_{name}", meaning, labels=["model"])
-            for model, metrics in self._models.items():
+            for model, metrics in models.items():
                 counter.add_metric([model], getattr(metrics, name))
             yield counter

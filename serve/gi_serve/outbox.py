@@ -15,6 +15,7 @@ from gi_serve.protocol import ActionMessage
 
 MAX_EVENTS: Final = 256
 CLOSE_GOING_AWAY: Final = 1001
+CLOSE_KEY_REVOKED: Final = 4401
 CLOSE_IDLE: Final = 4408
 CLOSE_SLOW_READER: Final = 4429
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from fastapi import WebSocket, WebSocketDisconnect
 
 from gi_model.errors import GiError
+from gi_serve.access import SUBPROTOCOL, Caller
 from gi_serve.http_errors import problem_response
 from gi_serve.outbox import CLOSE_IDLE
 from gi_serve.problems import DRAINING, MESSAGE_INVALID, Problem, as_problem
@@ -31,28 +32,38 @@ async def serve_stream(websocket: WebSocket, service: Service) -> None:
     """Serve one connection until it ends."""
     offered = websocket.scope["subprotocols"]
     chosen = next((name for name in (BINARY, JSON) if name in offered), None)
-    if offered and chosen is None:
-        refusal = Problem(MESSAGE_INVALID, f"Offer the subprotocol {BINARY} or {JSON}.")
+    try:
+        caller = _admit(websocket, service)
+        if chosen is None and any(not name.startswith(SUBPROTOCOL) for name in offered):
+            raise Problem(MESSAGE_INVALID, f"Offer the subprotocol {BINARY} or {JSON}.")
+    except Problem as refusal:
+        service.server_metrics.count(refusal)
         await websocket.send_denial_response(problem_response(refusal))
-    elif not service.is_ready:
-        refusal = Problem(DRAINING, "Connect to another server.", retry_after_s=5)
-        await websocket.send_denial_response(problem_response(refusal))
-    else:
-        await websocket.accept(chosen)
-        await Connection(websocket, service, is_json=chosen != BINARY).run()
+        return
+    await websocket.accept(chosen)
+    await Connection(websocket, service, caller, is_json=chosen != BINARY).run()
+
+
+def _admit(websocket: WebSocket, service: Service) -> Caller:
+    """Whoever connects, if it may play now. Raises Problem."""
+    caller = service.access.identify_stream(websocket.headers, websocket.scope["subprotocols"]).check("play")
+    service.access.admit(caller, websocket.client.host if websocket.client else "")
+    if not service.is_ready:
+        raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
+    return caller
 
 
 class Connection:
     """One WebSocket: reads messages into its streams, writes what they put into the outbox."""
 
-    def __init__(self, websocket: WebSocket, service: Service, *, is_json: bool) -> None:
+    def __init__(self, websocket: WebSocket, service: Service, caller: Caller, *, is_json: bool) -> None:
         self._websocket, self._service, self._is_json = websocket, service, is_json
-        self._streams = Streams(service, notify=is_json)
+        self._streams = Streams(service, notify=is_json, caller=caller)
         self._outbox = self._streams.outbox
 
     async def run(self) -> None:
         """Read and write until either ends; then free every slot."""
-        self._service.outboxes.add(self._outbox)
+        self._service.connections.add(self._streams)
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         watch = asyncio.get_running_loop().call_later(_SECONDS_TO_START, self._close_unstarted)
         try:
@@ -60,7 +71,7 @@ class Connection:
         finally:
             watch.cancel()
             self._streams.close_all()
-            self._service.outboxes.discard(self._outbox)
+            self._service.connections.discard(self._streams)
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,11 +19,13 @@ Event = TypeVar("Event", bound=BaseModel)
 _Deadline = Annotated[float, Field(gt=0, le=60_000)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Takes what it names, of the type it names, and nothing else."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SamplingSchema(_Strict):
+class SamplingSchema(Strict):
     """How actions are drawn."""
 
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
@@ -32,7 +34,7 @@ class SamplingSchema(_Strict):
     motion: Literal["sample", "mode"] = "mode"
 
 
-class SessionSettings(_Strict):
+class SessionSettings(Strict):
     """Settings of a session; what is left out keeps its value, or takes its default in a new session."""
 
     seed: _Seed | None = Field(default=None, description="Fixes all randomness; drawn by the server if left out.")
@@ -80,7 +82,7 @@ class StreamReset(SessionSettings):
     stream_id: Annotated[int, Field(ge=0, le=MAX_STREAM_ID)] = 0
 
 
-class StreamClose(_Strict):
+class StreamClose(Strict):
     """Body of the event `session.close`."""
 
     type: Literal["session.close"]
@@ -97,7 +99,8 @@ class ModelView(BaseModel):
     observation_space: dict[str, Any]
     action_space: dict[str, Any]
     factors: list[str]
-    capacity: dict[str, int]
+    capacity: dict[str, Any]
+    state: Literal["ready", "draining", "failed"]
 
 
 class SessionView(BaseModel):
@@ -127,6 +130,7 @@ def view_model(engine: Engine) -> ModelView:
         observation_space={"shape": shape, "dtype": "uint8", "channels": "RGB", "resize": "area"},
         action_space=stepper.action_space.to_dict(),
         factors=list(stepper.factors),
+        state="draining" if engine.is_draining else "ready" if engine.is_ready else "failed",
         capacity={"num_slots": stepper.num_slots, "num_free": stepper.num_slots - len(engine.sessions)},
     )
 

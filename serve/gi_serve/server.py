@@ -6,12 +6,17 @@ small model's step). The socket is bound before a model is loaded, so a taken po
 
 import signal
 import socket
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
-from gi_model.errors import ServeError
+from gi_model.errors import ConfigError, ServeError
 from gi_serve.app import build_app
+from gi_serve.connections import MAX_HEAD_BYTES, BoundedConnection
 from gi_serve.protocol import MAX_IMAGE_BYTES
 from gi_serve.service import Service
 
@@ -40,14 +45,31 @@ def end_quietly_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM: the certificate with its chain, and its key."""
+
+    cert: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raise ConfigError unless they belong together."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError("cannot use the certificate", got=f"{self.cert}, {self.key} ({error})") from None
+
+
 class Server(uvicorn.Server):
     """uvicorn that says goodbye to its sessions before it goes."""
 
-    def __init__(self, service: Service, *, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, service: Service, *, heartbeat_s: float = HEARTBEAT_S, tls: Tls | None = None) -> None:
         self._service = service
         self._on_ready: Callable[[], None] | None = None
         config = uvicorn.Config(
             build_app(service),
+            http=BoundedConnection,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             loop="auto",  # uvloop where it is installed
             lifespan="on",
             ws="websockets-sansio",
@@ -57,8 +79,10 @@ class Server(uvicorn.Server):
             ws_ping_timeout=heartbeat_s,
             timeout_graceful_shutdown=10,
             access_log=False,
-            log_level="warning",
+            log_config=None,  # ours: see logs.py
             server_header=False,
+            ssl_certfile=None if tls is None else tls.cert,
+            ssl_keyfile=None if tls is None else tls.key,
         )
         super().__init__(config)
 
@@ -75,5 +99,10 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell every session that the server goes, give the goodbyes time to leave, then close."""
-        await self._service.drain()
+        await self._service.drain(is_urgent=lambda: self.force_exit)
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or Ctrl-C: drain. A second one: leave at once."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)

@@ -1,91 +1,219 @@
 """`Service`: everything one server process holds: an engine and an intake a model, the metrics, the decode pool.
 
-The routes and the streams speak to it; it knows nothing of HTTP.
+The routes and the streams speak to it; it knows nothing of HTTP. Models come and go while it runs; the sessions of
+the others do not notice.
 """
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from gi_model.errors import ConfigError
 from gi_model.stepper import Stepper
+from gi_serve.access import ANYONE, Access, Caller
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
-from gi_serve.metrics import MetricsCollector, ModelMetrics
-from gi_serve.outbox import CLOSE_GOING_AWAY, Outbox
-from gi_serve.problems import MODEL_UNKNOWN, REQUEST_INVALID, SESSION_UNKNOWN, Problem
-from gi_serve.sessions import Session
+from gi_serve.limits import Bucket
+from gi_serve.metrics import MetricsCollector, ModelMetrics, ServerMetrics
+from gi_serve.model_loading import ModelLoader
+from gi_serve.problems import MODEL_EXISTS, MODEL_UNKNOWN, REQUEST_INVALID, SESSION_UNKNOWN, SESSIONS_OF_KEY, Problem
+from gi_serve.sessions import Session, SessionOptions, Sink
+
+if TYPE_CHECKING:
+    from gi_serve.streams import Streams
 
 SWEEP_PERIOD_S: Final = 1.0
+LAG_PERIOD_S: Final = 0.25
 SECONDS_TO_SAY_GOODBYE: Final = 1.0
+logger = logging.getLogger("gi_serve")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Settings of a server. idle_timeout_s: a session silent for longer loses its slot."""
+
+    idle_timeout_s: float = 60.0
+    decode_threads: int = 2
+    drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
 
 
 class Service:
     """The models of one server. Build anywhere; `start` and everything after it belong to the event loop's thread."""
 
-    def __init__(self, steppers: Sequence[Stepper], *, idle_timeout_s: float = 60.0, decode_threads: int = 2) -> None:
-        if len({stepper.name for stepper in steppers}) != len(steppers) or not steppers:
+    def __init__(
+        self,
+        steppers: Sequence[Stepper],
+        *,
+        config: ServiceConfig | None = None,
+        access: Access | None = None,
+        loader: ModelLoader | None = None,
+    ) -> None:
+        if len({stepper.name for stepper in steppers}) != len(steppers):
             raise ConfigError("models need names of their own", got=[stepper.name for stepper in steppers])
-        self.outboxes: set[Outbox] = set()  # of every open connection
-        self.pool = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        self.engines = {
-            stepper.name: Engine(stepper, ModelMetrics(), idle_timeout_s=idle_timeout_s) for stepper in steppers
-        }
-        self.metrics = MetricsCollector({name: engine.metrics for name, engine in self.engines.items()})
-        self.intakes = {name: Intake(engine, self.pool) for name, engine in self.engines.items()}
+        self.config, self.access = config or ServiceConfig(), access or Access()
+        self.loader = loader or ModelLoader()
+        self.connections: set[Streams] = set()  # every open WebSocket
+        self.pool = ThreadPoolExecutor(self.config.decode_threads, thread_name_prefix="decode")
+        self.engines: dict[str, Engine] = {}
+        self.intakes: dict[str, Intake] = {}
+        self.is_draining = False
+        self.server_metrics = ServerMetrics()
+        self.metrics = MetricsCollector(self.server_metrics, lambda: {n: e.metrics for n, e in self.engines.items()})
+        self._unloading: dict[str, asyncio.Task[None]] = {}
+        for stepper in steppers:
+            self._add(stepper)
+
+    # ------------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Start the models' threads and the sweep of idle sessions."""
+        """Start the models' threads, the sweep of idle sessions, and the watch over the loop."""
         for engine in self.engines.values():
             engine.start()
-        self._sweep = asyncio.create_task(self._sweep_idle())
+        self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch_lag())]
 
     async def stop(self) -> None:
         """End every session and thread."""
-        self._sweep.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sweep
-        for engine in self.engines.values():
+        for task in (*self._tasks, *self._unloading.values()):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for engine in list(self.engines.values()):
             await engine.stop()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-    async def drain(self) -> None:
-        """Say goodbye: every session is told `going_away`, no new one is taken; wait until that is sent."""
+    async def drain(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Say goodbye: not ready from now on; tell every stream, let it play for `drain_s`, then close it.
+
+        Ends as soon as nobody plays, or `is_urgent` comes true.
+        """
+        self.is_draining = True
+        logger.info("draining: %d sessions have %g s", self.num_sessions, self.config.drain_s)
+        for engine in self.engines.values():
+            engine.is_draining = True
+        for connection in list(self.connections):
+            connection.go_away(self.config.drain_s)
+        await _wait(lambda: not self.num_sessions or is_urgent(), self.config.drain_s)
         for engine in self.engines.values():
             engine.drain()
-        for outbox in self.outboxes:
-            outbox.close(CLOSE_GOING_AWAY)
-        give_up = time.monotonic() + SECONDS_TO_SAY_GOODBYE
-        while self.outboxes and time.monotonic() < give_up:
-            await asyncio.sleep(0.01)
+        for connection in self.connections:
+            connection.end()
+        await _wait(lambda: not self.connections or is_urgent(), SECONDS_TO_SAY_GOODBYE)
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model takes sessions."""
-        return all(engine.is_ready for engine in self.engines.values())
+        """Whether new sessions are taken: there is a model, and none has failed."""
+        engines = self.engines.values()
+        is_whole = all(engine.is_ready or engine.is_draining for engine in engines)
+        return not self.is_draining and is_whole and any(engine.is_ready for engine in engines)
+
+    # ------------------------------------------------------------------ models
 
     def find_engine(self, model: str | None) -> Engine:
         """The engine of `model`; None is fine where there is one. Raises Problem."""
-        names = ", ".join(self.engines)
-        if model is None and len(self.engines) > 1:
-            raise Problem(REQUEST_INVALID, f"Name a model: {names}.")
-        engine = self.engines.get(model) if model is not None else next(iter(self.engines.values()))
-        if engine is None:
+        names = ", ".join(self.engines) or "none yet"
+        if model is not None and model in self.engines:
+            return self.engines[model]
+        if model is not None or not self.engines:
             raise Problem(MODEL_UNKNOWN, f"This server has: {names}.")
+        staying = [engine for engine in self.engines.values() if not engine.is_draining] or list(self.engines.values())
+        if len(staying) > 1:
+            raise Problem(REQUEST_INVALID, f"Name a model: {names}.")
+        return staying[0]
+
+    async def load_model(self, name: str, path: str) -> Engine:
+        """Load the checkpoint `path` as `name`, warm it up, then serve it. Raises Problem; the others play on."""
+        if name in self.engines:
+            raise Problem(MODEL_EXISTS, f"Choose another name, or DELETE /v1/models/{name} first.")
+        stepper = await asyncio.to_thread(self.loader.load_for_client, name, path)
+        if name in self.engines:  # somebody else was faster
+            raise Problem(MODEL_EXISTS)
+        engine = self._add(stepper)
+        engine.start()
+        logger.info("serving %s, fingerprint %s", name, stepper.fingerprint)
         return engine
 
-    def find_session(self, session_id: str) -> tuple[Engine, Session]:
-        """The session and its engine. Raises Problem."""
+    def unload_model(self, name: str) -> Engine:
+        """Drain `name`: its sessions play on for `drain_s`, then it is gone. Raises Problem."""
+        engine = self.find_engine(name)
+        engine.is_draining = True
+        if name not in self._unloading:
+            self._unloading[name] = asyncio.create_task(self._unload(name, engine))
+        return engine
+
+    async def _unload(self, name: str, engine: Engine) -> None:
+        for connection in list(self.connections):
+            connection.go_away(self.config.drain_s, engine)
+        await _wait(lambda: not engine.sessions, self.config.drain_s)
+        await engine.stop()
+        del self.engines[name], self.intakes[name], self._unloading[name]
+        logger.info("unloaded %s", name)
+
+    def _add(self, stepper: Stepper) -> Engine:
+        engine = Engine(stepper, ModelMetrics(), idle_timeout_s=self.config.idle_timeout_s)
+        self.engines[stepper.name] = engine
+        self.intakes[stepper.name] = Intake(engine, self.pool)
+        return engine
+
+    # ------------------------------------------------------------------ sessions
+
+    def open_session(self, engine: Engine, options: SessionOptions, sink: Sink, *, caller: Caller = ANYONE) -> Session:
+        """A new session of `caller`. Raises Problem when it has as many as it may, or the model has no slot."""
+        limit = caller.max_sessions or self.access.limits.sessions_per_key
+        if limit is not None and caller.id and self.num_sessions_of(caller.id) >= limit:
+            raise Problem(SESSIONS_OF_KEY, f"At most {limit} at a time: end one first.", retry_after_s=5)
+        session = engine.open_session(options, sink)
+        session.owner = caller.id
+        if (rate := self.access.limits.frames_per_s) is not None:
+            session.frame_bucket = Bucket(rate)
+        return session
+
+    def find_session(self, session_id: str, caller: Caller = ANYONE) -> tuple[Engine, Session]:
+        """The session and its engine, if it is the caller's. Raises Problem."""
         for engine in self.engines.values():
-            if (session := engine.sessions.get(session_id)) is not None:
+            session = engine.sessions.get(session_id)
+            if session is not None and session.owner == caller.id:
                 return engine, session
         raise Problem(SESSION_UNKNOWN, "It was closed, idle for too long, or never opened: POST /v1/sessions.")
 
-    async def _sweep_idle(self) -> None:
+    @property
+    def num_sessions(self) -> int:
+        """Open sessions of all models."""
+        return sum(len(engine.sessions) for engine in self.engines.values())
+
+    def num_sessions_of(self, owner: str) -> int:
+        """Open sessions of the key `owner`."""
+        return sum(session.owner == owner for engine in self.engines.values() for session in engine.sessions.values())
+
+    # ------------------------------------------------------------------ what happens by itself
+
+    async def _sweep(self) -> None:
+        """End what is idle, and what belongs to a key that was revoked."""
         while True:
             await asyncio.sleep(SWEEP_PERIOD_S)
             for engine in self.engines.values():
                 engine.evict_idle()
+            if self.access.reload():
+                self._end_revoked()
+
+    def _end_revoked(self) -> None:
+        for engine in self.engines.values():
+            for session in [each for each in engine.sessions.values() if not self.access.knows(each.owner)]:
+                engine.close_session(session, reason="key_revoked")
+
+    async def _watch_lag(self) -> None:
+        """How late the loop wakes who sleeps: what a frame waits when the loop is busy."""
+        while True:
+            due = time.monotonic() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
+            self.server_metrics.loop_lag.observe(max(0.0, time.monotonic() - due))
+
+
+async def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition() and time.monotonic() < give_up:
+        await asyncio.sleep(0.01)

@@ -5,22 +5,33 @@ Everything here is touched on the event loop's thread only, so nothing needs a l
 
 import secrets
 import time
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
+from gi_model.actions import InputState
 from gi_model.frames import Frame
 from gi_model.stepper import Sampling
+from gi_serve.limits import Bucket
 from gi_serve.problems import Problem
 from gi_serve.protocol import ActionMessage
+
+_ANSWERS_KEPT: Final = 256  # to count what a lost connection swallowed
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a client may choose. deadline_s: a frame answered later than this after its arrival counts as late."""
+    """What a client may choose. deadline_s: a frame answered later than this after its arrival counts as late.
+
+    fps: frames a second that it will send, for admission; None: the model's. is_resumable: its slot outlives a lost
+    connection for a while.
+    """
 
     sampling: Sampling
     deadline_s: float
     stream_id: int = 0
+    fps: float | None = None
+    is_resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +62,24 @@ class Sink(Protocol):
         ...
 
     def closed(self, session: "Session", reason: str, /) -> None:
-        """The session ended: "client", "idle", or "going_away"."""
+        """The session ended: "client", "idle", "lost", "failed", "key_revoked", or "going_away"; or went to another sink: "resumed"."""
         ...
+
+
+class Nobody:
+    """The sink of a session whose connection was lost: what happens meanwhile is told when it is resumed."""
+
+    def answered(self, session: "Session", message: ActionMessage) -> None:
+        """The session keeps its newest answer."""
+
+    def dropped(self, session: "Session", seq: int) -> None:
+        """The next answer counts it."""
+
+    def failed(self, session: "Session", seq: int, problem: Problem) -> None:
+        """Nobody waits for it."""
+
+    def closed(self, session: "Session", reason: str) -> None:
+        """Whoever comes back is told that there is no such session."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,17 +90,53 @@ class Session:
     options: SessionOptions
     sink: Sink
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    resume_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    owner: str = ""  # id of the key that opened it
+    frame_bucket: Bucket | None = None  # None: frames come as fast as they may
     life: int = 0
     is_fresh: bool = True  # the model's slot must be opened before the next step
     is_closed: bool = False
+    lost_ns: int | None = None  # since when its connection is gone
     pending: ReadyFrame | None = None
+    due_ns: int | None = None  # deadline of the oldest frame since the last step: who waited longest goes first
     last_seq: int = -1
+    stepped_seq: int = -1  # the newest frame that went into the model in this life
+    answered: tuple[int, InputState] | None = None  # the answer to it, as long as nothing corrected it
+    executed_seq: int = -1  # the newest frame of which the client told what was held
     num_frames: int = 0
     num_answers: int = 0
     num_dropped: int = 0
     num_late: int = 0
     unreported_drops: int = 0  # since the last answer
     active_ns: int = field(default_factory=time.monotonic_ns)
+    newest_answer: ActionMessage | None = None
+    _num_reported: int = 0  # frames that answers spoke of: answered, or counted as dropped
+    _answers: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_ANSWERS_KEPT))  # seq, reported before
+
+    def answer(self, message: ActionMessage) -> None:
+        """Frame `message.seq` was answered."""
+        self.num_answers += 1
+        self.num_late += message.is_late
+        self._answers.append((message.seq, self._num_reported))
+        self._num_reported += 1 + message.num_dropped
+        self.newest_answer = message
+        self.sink.answered(self, message)
+
+    def missed_answer(self, after_seq: int) -> ActionMessage | None:
+        """The newest answer, for a client whose newest is that to `after_seq`; counts all that it missed as dropped."""
+        newest = self.newest_answer
+        if newest is None or newest.seq <= after_seq:
+            return None
+        reported = next(before for seq, before in self._answers if seq > after_seq)
+        return replace(newest, num_dropped=self._num_reported - reported - 1)
+
+    def start_anew(self) -> None:
+        """Begin another life: no memory, no answer, no unreported drop."""
+        self.is_fresh, self.answered, self.newest_answer = True, None, None
+        self.stepped_seq = self.executed_seq = -1
+        self.life += 1
+        self._answers.clear()
+        self.take_drops()
 
     def drop(self, seq: int) -> None:
         """Frame `seq` gave way to a newer one: the next answer will say so."""

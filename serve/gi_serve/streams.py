@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gi_serve.access import ANYONE, Caller
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
-from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, Outbox
+from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, Outbox
 from gi_serve.problems import MESSAGE_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.protocol import ActionMessage, FrameMessage
 from gi_serve.schemas import StreamClose, StreamReset, StreamUpdate, view_model, view_session
@@ -14,6 +15,7 @@ from gi_serve.service import Service
 from gi_serve.sessions import Session
 
 MAX_STREAMS: Final = 64
+_CLOSE_CODES: Final = {"going_away": CLOSE_GOING_AWAY, "idle": CLOSE_IDLE, "key_revoked": CLOSE_KEY_REVOKED}
 
 
 @dataclass(slots=True, eq=False)
@@ -27,11 +29,11 @@ class Stream:
 
 
 class Streams:
-    """Belongs to the event loop's thread. notify: what a stream wants unless it says."""
+    """Belongs to the event loop's thread. notify: what a stream wants unless it says; caller: whose they are."""
 
-    def __init__(self, service: Service, *, notify: bool) -> None:
+    def __init__(self, service: Service, *, notify: bool, caller: Caller = ANYONE) -> None:
         self.outbox = Outbox()
-        self._service, self._notify = service, notify
+        self._service, self._notify, self._caller = service, notify, caller
         self._streams: dict[int, Stream] = {}
 
     @property
@@ -74,6 +76,16 @@ class Streams:
         for stream in list(self._streams.values()):
             stream.engine.close_session(stream.session, reason="client")
 
+    def go_away(self, grace_s: float, engine: Engine | None = None) -> None:
+        """Tell the streams (of `engine`, or all) that they end in `grace_s` seconds; until then they play on."""
+        for stream_id, stream in self._streams.items():
+            if engine is None or stream.engine is engine:
+                self._send("session.going_away", stream_id=stream_id, grace_s=grace_s)
+
+    def end(self) -> None:
+        """Close the connection once everything is sent: the server ends."""
+        self.outbox.close(CLOSE_GOING_AWAY)
+
     def _find(self, stream_id: int) -> Stream:
         if stream_id not in self._streams:
             raise Problem(SESSION_UNKNOWN, f"Stream {stream_id} is not open: send session.update first.")
@@ -84,7 +96,7 @@ class Streams:
             raise Problem(MESSAGE_INVALID, f"A connection has at most {MAX_STREAMS} streams.")
         engine = self._service.find_engine(update.model)
         options = update.options(engine.stepper, stream_id=update.stream_id)
-        session = engine.open_session(options, self)
+        session = self._service.open_session(engine, options, self, caller=self._caller)
         intake = self._service.intakes[engine.stepper.name]
         stream = Stream(engine, intake, session, self._notify if update.notify is None else update.notify)
         self._streams[update.stream_id] = stream
@@ -114,15 +126,13 @@ class Streams:
         stream_id = session.options.stream_id
         del self._streams[stream_id]
         self.outbox.forget_answer(stream_id)
-        if reason == "going_away":
-            self._send("session.going_away", stream_id=stream_id)
-        else:
-            self._send("session.closed", stream_id=stream_id, reason=reason)
+        self._send("session.closed", stream_id=stream_id, reason=reason)
         if not self._streams and reason != "client":
-            self.outbox.close(CLOSE_GOING_AWAY if reason == "going_away" else CLOSE_IDLE)
+            self.outbox.close(_CLOSE_CODES[reason])
 
     def send_error(self, problem: Problem, about: Mapping[str, int]) -> None:
         """Send the event `error`. about: the stream and frame it concerns."""
+        self._service.server_metrics.count(problem)
         self._send("error", error=problem.to_dict(), **about)
 
     def _send_session(self, event: str, stream: Stream, **extra: Any) -> None:

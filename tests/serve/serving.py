@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gi_model.stepper import Stepper
+from gi_serve.access import Access
 from gi_serve.client import Client, Session, SessionConfig
 from gi_serve.engine import Engine
+from gi_serve.model_loading import ModelLoader
 from gi_serve.server import Server, bind
-from gi_serve.service import Service
+from gi_serve.service import Service, ServiceConfig
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,17 @@ class Running:
 
 
 @contextmanager
-def serving(*steppers: Stepper, heartbeat_s: float = 5.0, idle_timeout_s: float = 60.0) -> Iterator[Running]:
+def serving(
+    *steppers: Stepper,
+    heartbeat_s: float = 5.0,
+    idle_timeout_s: float = 60.0,
+    config: ServiceConfig | None = None,
+    access: Access | None = None,
+    loader: ModelLoader | None = None,
+) -> Iterator[Running]:
     """Serve `steppers` on a free port."""
-    service = Service(steppers, idle_timeout_s=idle_timeout_s)
+    config = config or ServiceConfig(idle_timeout_s=idle_timeout_s)
+    service = Service(steppers, config=config, access=access, loader=loader)
     server, bound, ready = Server(service, heartbeat_s=heartbeat_s), bind("127.0.0.1", 0), threading.Event()
     thread = threading.Thread(target=server.serve_on, args=(bound, ready.set))
     thread.start()

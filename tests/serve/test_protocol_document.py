@@ -11,7 +11,7 @@ import pytest
 from gi_model.actions import KEYS
 from gi_serve import protocol
 from gi_serve.controls import RECORD_SIZE
-from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_SLOW_READER
+from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_SLOW_READER
 from gi_serve.problems import KINDS
 from tests.serve.fake_steppers import EchoStepper
 from tests.serve.serving import serving
@@ -37,7 +37,7 @@ def test_every_kind_of_problem_is_documented() -> None:
 
 
 def test_every_close_code_is_documented() -> None:
-    assert {CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_SLOW_READER} <= {int(row[0]) for row in rows("code")}
+    assert {CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_SLOW_READER} <= {int(row[0]) for row in rows("code")}
 
 
 def test_the_tables_of_bytes_have_the_sizes_of_the_code() -> None:

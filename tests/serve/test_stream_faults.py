@@ -137,6 +137,7 @@ def test_a_server_that_goes_says_goodbye() -> None:
         ask(connection, type="session.update")
         running.stop()
         assert next_event(connection)["type"] == "session.going_away"
+        assert next_event(connection)["reason"] == "going_away"
         for each in (connection, unstarted):
             with pytest.raises(ConnectionClosed) as caught:
                 each.recv(timeout=5)
