@@ -67,8 +67,7 @@ def pretrain_command(
     config = PRESETS[preset].replace(seed=seed, threads=threads, **{k: v for k, v in flags.items() if v is not None})
     if past_actions is not None:
         policy_config = policy_config.replace(past_actions=past_actions)
-    for setting in set_ or ():
-        policy_config, config = _apply(setting, policy_config, config)
+    policy_config, config = _apply(set_ or [], policy_config, config)
     blend = _open(data, cache_dir, cache_gb)
     from gi_train.pretrain import pretrain  # seconds of imports: only once settings and data are known to be good
 
@@ -91,17 +90,22 @@ def _open(sources: list[str], cache_dir: Path | None, cache_gb: float) -> "Blend
     return Blend.open(sources, storage=Storage(cache))
 
 
-def _apply(setting: str, policy: "PolicyConfig", train: "TrainConfig") -> "tuple[PolicyConfig, TrainConfig]":
-    """The configs with one --set NAME=JSON. Raises ConfigError."""
+def _apply(settings: list[str], policy: "PolicyConfig", train: "TrainConfig") -> "tuple[PolicyConfig, TrainConfig]":
+    """The configs with every --set NAME=JSON, all at once: some only fit together. Raises ConfigError."""
+    values = dict(map(_read_setting, settings))
+    if unknown := [name for name in values if name not in {*vars(policy), *vars(train)}]:
+        raise ConfigError("unknown setting", got=unknown[0], expected=", ".join(sorted({*vars(policy), *vars(train)})))
+    of_policy = {name: value for name, value in values.items() if name in vars(policy)}
+    rest = {name: value for name, value in values.items() if name not in of_policy}
+    return policy.replace(**of_policy), train.replace(**rest)
+
+
+def _read_setting(setting: str) -> tuple[str, object]:
+    """Name and value of NAME=JSON."""
     name, _, text = setting.partition("=")
     try:
         value = json.loads(text)
     except ValueError as error:
         do = "Write numbers plainly and strings in quotes: --set 'encoder=\"vit_tiny_patch16_224\"'."
         raise ConfigError(f"cannot read --set {setting}", got=text, expected="NAME=JSON", do=do) from error
-    value = tuple(value) if isinstance(value, list) else value
-    if name in vars(policy):
-        return policy.replace(**{name: value}), train
-    if name in vars(train):
-        return policy, train.replace(**{name: value})
-    raise ConfigError("unknown setting", got=name, expected=", ".join(sorted({*vars(policy), *vars(train)})))
+    return name, tuple(value) if isinstance(value, list) else value
