@@ -1,6 +1,6 @@
 """`Engine`: one model, many players. Sessions own slots; every session with a frame joins the next step.
 
-    submit(session, frame) --newest wins--> pending --earliest deadline first--> one step --> Sink.answered
+    submit(session, frame) --newest wins--> pending --longest wait first--> one step --> Sink.answered
 
 The model runs in one thread of its own, never on the event loop, and only there is it touched. While it works on a
 batch the next one forms; when it is done the next starts at once, so no frame ever waits for a timer. A whole batch
@@ -11,66 +11,76 @@ a session.
 """
 
 import asyncio
+import hmac
 import logging
-import queue
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 
 from gi_model.actions import ActionSpace, InputState
 from gi_model.errors import ActionError
 from gi_model.frames import Frame
-from gi_model.stepper import Sampling, Stepper, Steps
+from gi_model.stepper import Stepper, Steps
+from gi_serve.admission import Demand, admits, count_on_time
 from gi_serve.metrics import ModelMetrics
-from gi_serve.problems import CAPACITY_FULL, DRAINING, INTERNAL, MESSAGE_INVALID, STEP_FAILED, Problem
+from gi_serve.model_thread import Entry, ModelThread, Outcome
+from gi_serve.problems import (
+    CAPACITY_FULL,
+    DRAINING,
+    FEEDBACK_LATE,
+    INTERNAL,
+    MESSAGE_INVALID,
+    OVERLOADED,
+    RESUME_REFUSED,
+    STEP_FAILED,
+    Problem,
+)
 from gi_serve.protocol import ActionMessage, FrameMessage
-from gi_serve.sessions import ReadyFrame, Session, SessionOptions, Sink
+from gi_serve.scheduling import choose_size
+from gi_serve.sessions import Nobody, ReadyFrame, Session, SessionOptions, Sink
+from gi_serve.step_times import StepTimes
 
 logger = logging.getLogger("gi_serve")
+RESUME_TIMEOUT_S: Final = 30.0
+_RETRY_WHEN_OVERLOADED_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of a batch, as it was when the batch was taken."""
+class EngineConfig:
+    """idle_timeout_s: a session without a frame for so long ends; resume_timeout_s: so does one without a connection.
 
-    session: Session
-    frame: ReadyFrame
-    life: int
-    opens: Sampling | None  # not None: open the slot first
+    admits_late: take sessions as long as there are slots, though they make others late.
+    """
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the session still lives the life that sent the frame."""
-        return not self.session.is_closed and self.session.life == self.life
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the model made of a batch. steps None: it failed."""
-
-    entries: Sequence[Entry]
-    steps: Steps | None
-    started_ns: int
-    done_ns: int
+    idle_timeout_s: float = 60.0
+    resume_timeout_s: float = RESUME_TIMEOUT_S
+    admits_late: bool = False
 
 
 class Engine:
     """Batches the sessions of one `Stepper`. All methods belong to the event loop's thread."""
 
-    def __init__(self, stepper: Stepper, metrics: ModelMetrics, *, idle_timeout_s: float = 60.0) -> None:
-        self.stepper, self.metrics, self.idle_timeout_s = stepper, metrics, idle_timeout_s
+    def __init__(
+        self,
+        stepper: Stepper,
+        metrics: ModelMetrics,
+        config: EngineConfig | None = None,
+        *,
+        times: StepTimes | None = None,
+    ) -> None:
+        self.stepper, self.metrics, self.config = stepper, metrics, config or EngineConfig()
+        self.times = times or StepTimes()
         self.sessions: dict[str, Session] = {}
         self.is_draining = False
         self._free_slots = list(reversed(range(stepper.num_slots)))
         self._pending: set[Session] = set()
         self._is_stepping = False
         self._is_scheduled = False
-        self._batches: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run_steps, name=f"step-{stepper.name}", daemon=True)
+        self._thread = ModelThread(stepper, self._finish_step)
         metrics.slots = stepper.num_slots
 
     # ------------------------------------------------------------------ life
@@ -83,8 +93,7 @@ class Engine:
     async def stop(self) -> None:
         """End every session, then the model's thread, after the step it is in."""
         self.drain()
-        self._batches.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._thread.stop()
 
     def drain(self) -> None:
         """Take no new session and end those there are."""
@@ -95,29 +104,53 @@ class Engine:
     @property
     def is_ready(self) -> bool:
         """Whether a new session would be served."""
-        return self._thread.is_alive() and not self.is_draining
+        return self._thread.is_alive and not self.is_draining
+
+    @property
+    def capacity(self) -> dict[str, Any]:
+        """What `/v1/models` says: slots, and how many players at the model's rate it can hold on time, as measured."""
+        tick_s = 1.0 / self.stepper.fps
+        base_s, per_session_s = self.times.line
+        return {
+            "num_slots": self.stepper.num_slots,
+            "num_free": len(self._free_slots),
+            "num_on_time": count_on_time(self.times, Demand(self.stepper.fps, tick_s), self.stepper.num_slots),
+            "step_ms": {"base": round(base_s * 1e3, 3), "per_session": round(per_session_s * 1e3, 3)},
+        }
 
     # ------------------------------------------------------------------ sessions
 
     def open_session(self, options: SessionOptions, sink: Sink) -> Session:
-        """Give a new session a slot. Raises Problem when there is none."""
+        """Give a new session a slot. Raises Problem when there is none, or when it would make others late."""
         if self.is_draining:
             raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
         if not self._free_slots:
             detail = f"All {self.stepper.num_slots} sessions of {self.stepper.name} are taken."
             raise Problem(CAPACITY_FULL, detail, retry_after_s=self._retry_after_s())
+        present = [self._demand_of(session.options) for session in self.sessions.values()]
+        if not (self.config.admits_late or admits(self.times, present, self._demand_of(options))):
+            detail = f"With the {len(present)} sessions of {self.stepper.name} that are open, frames would be late."
+            raise Problem(OVERLOADED, detail, retry_after_s=_RETRY_WHEN_OVERLOADED_S)
         session = Session(self._free_slots.pop(), options, sink)
         self.sessions[session.id] = session
         self.metrics.sessions = len(self.sessions)
         return session
 
+    def fork_session(self, session: Session, sink: Sink, *, stream_id: int = 0) -> Session:
+        """A new session that answers as `session` would, from the frames that the model has taken. Raises Problem."""
+        fork = self.open_session(replace(session.options, stream_id=stream_id), sink)
+        fork.is_fresh, fork.last_seq = session.is_fresh, session.last_seq
+        fork.stepped_seq, fork.answered = session.stepped_seq, session.answered
+        if not session.is_fresh:
+            self._thread.copy(session.slot, fork.slot, lambda: self.close_session(fork, reason="failed"))
+        return fork
+
     def reset_session(self, session: Session, options: SessionOptions) -> None:
         """Start the session anew: memory, clock, and random numbers; frames of its former life are never answered."""
-        session.options, session.is_fresh = options, True
-        session.life += 1
+        session.options = options
         session.active_ns = time.monotonic_ns()
         self._discard_pending(session)
-        session.take_drops()
+        session.start_anew()
 
     def close_session(self, session: Session, *, reason: str) -> None:
         """End a session and free its slot. Idempotent."""
@@ -131,16 +164,45 @@ class Engine:
         self.metrics.sessions = len(self.sessions)
         session.sink.closed(session, reason)
 
+    def suspend_session(self, session: Session) -> None:
+        """Its connection is lost: keep it for whoever brings its token, if it asked for that; else end it."""
+        if session.options.is_resumable and self.config.resume_timeout_s > 0 and not self.is_draining:
+            session.sink, session.lost_ns = Nobody(), time.monotonic_ns()
+        else:
+            self.close_session(session, reason="lost")
+
+    def resume_session(self, session: Session, token: str, sink: Sink, *, stream_id: int) -> None:
+        """Give `session` to `sink`, also if its old connection only seems to live. Raises Problem without its token."""
+        is_its_own = hmac.compare_digest(session.resume_token.encode(), token.encode())
+        if not (session.options.is_resumable and is_its_own):
+            raise Problem(RESUME_REFUSED, "It ended, or the token is not its own: open a new session.")
+        session.sink.closed(session, "resumed")
+        session.sink, session.lost_ns, session.active_ns = sink, None, time.monotonic_ns()
+        session.options = replace(session.options, stream_id=stream_id)
+
     def evict_idle(self) -> None:
-        """Close the sessions that sent no frame for `idle_timeout_s`."""
-        before_ns = time.monotonic_ns() - int(self.idle_timeout_s * 1e9)
-        for session in [each for each in self.sessions.values() if each.active_ns < before_ns]:
-            self.close_session(session, reason="idle")
+        """End the sessions that sent no frame for `idle_timeout_s`, and those that nobody resumed in time."""
+        now_ns = time.monotonic_ns()
+        idle_ns, resume_ns = self.config.idle_timeout_s * 1e9, self.config.resume_timeout_s * 1e9
+        for session in list(self.sessions.values()):
+            if session.lost_ns is not None and now_ns - session.lost_ns > resume_ns:
+                self.close_session(session, reason="lost")
+            elif session.lost_ns is None and now_ns - session.active_ns > idle_ns:
+                self.close_session(session, reason="idle")
+
+    def _demand_of(self, options: SessionOptions) -> Demand:
+        return Demand(options.fps or self.stepper.fps, options.deadline_s)
 
     def _retry_after_s(self) -> int:
-        """Seconds until the quietest session would be evicted: the soonest that a slot is sure to be free, if ever."""
-        quietest_ns = min(session.active_ns for session in self.sessions.values())
-        return max(1, round(self.idle_timeout_s - (time.monotonic_ns() - quietest_ns) / 1e9))
+        """Seconds until the first session would be evicted: the soonest that a slot is sure to be free, if ever."""
+        now_ns = time.monotonic_ns()
+
+        def left_s(session: Session) -> float:
+            if session.lost_ns is not None:
+                return self.config.resume_timeout_s - (now_ns - session.lost_ns) / 1e9
+            return self.config.idle_timeout_s - (now_ns - session.active_ns) / 1e9
+
+        return max(1, round(min(map(left_s, self.sessions.values()))))
 
     # ------------------------------------------------------------------ frames
 
@@ -158,19 +220,35 @@ class Engine:
         """Let `pixels`, of the model's size, wait for the next step; a frame that already waits is dropped."""
         if session.is_closed:
             return
+        due_ns = session.due_ns
         self._discard_pending(session)
+        deadline_ns = received_ns + int(session.options.deadline_s * 1e9)
+        session.due_ns = deadline_ns if due_ns is None else due_ns
         session.pending = ReadyFrame(
             pixels=pixels,
             seq=message.seq,
             capture_ns=message.capture_ns,
             received_ns=received_ns,
             ready_ns=time.monotonic_ns(),
-            deadline_ns=received_ns + int(session.options.deadline_s * 1e9),
+            deadline_ns=deadline_ns,
         )
         self._pending.add(session)
         if not self._is_stepping and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._start_step)  # frames of this turn of the loop join the same batch
+
+    def correct(self, session: Session, seq: int, state: InputState) -> None:
+        """Let `state` be what was held in the tick of frame `seq`, whatever was answered: a person took over, say.
+
+        Raises Problem if the model has gone on since: its past cannot be changed.
+        """
+        if seq != session.stepped_seq:
+            detail = f"seq {seq} is not the newest frame that the model saw, {session.stepped_seq}: send it sooner."
+            raise Problem(FEEDBACK_LATE, detail)
+        session.executed_seq = seq
+        if session.answered != (seq, state):
+            session.answered = None
+            self._thread.correct(session.slot, self.stepper.action_space.encode(state))
 
     def drop(self, session: Session, seq: int) -> None:
         """Count a frame of `session` that a newer one replaced."""
@@ -183,7 +261,7 @@ class Engine:
             session.abandon(seq)
 
     def _discard_pending(self, session: Session) -> None:
-        frame, session.pending = session.pending, None
+        frame, session.pending, session.due_ns = session.pending, None, None
         self._pending.discard(session)
         if frame is not None:
             self.drop(session, frame.seq)
@@ -194,47 +272,33 @@ class Engine:
         self._is_scheduled = False
         if self._pending and not self._is_stepping:
             self._is_stepping = True
-            self._batches.put(list(self._take_batch()))
+            self._thread.step(list(self._take_batch()))
 
     def _take_batch(self) -> Iterator[Entry]:
-        """Every pending frame, earliest deadline first."""
-        waiting = [(session.pending.deadline_ns, session.slot, session) for session in self._pending if session.pending]
-        self._pending.clear()
-        for _deadline_ns, _slot, session in sorted(waiting):
-            frame, session.pending = session.pending, None
-            if frame is not None:
-                yield Entry(session, frame, session.life, session.options.sampling if session.is_fresh else None)
-                session.is_fresh = False
-
-    def _run_steps(self) -> None:
-        """The model's thread: batches in, outcomes back to the loop, one crossing each."""
-        while (entries := self._batches.get()) is not None:
-            started_ns = time.monotonic_ns()
-            steps = self._step(entries)
-            outcome = Outcome(entries, steps, started_ns, time.monotonic_ns())
-            try:
-                self._loop.call_soon_threadsafe(self._finish_step, outcome)
-            except RuntimeError:  # the loop is closed: nobody is left to answer
-                return
-
-    def _step(self, entries: Sequence[Entry]) -> Steps | None:
-        try:
-            for entry in entries:
-                if entry.opens is not None:
-                    self.stepper.open(entry.session.slot, entry.opens)
-            frames = np.stack([entry.frame.pixels for entry in entries])
-            steps = self.stepper.step(frames, [entry.session.slot for entry in entries])
-        except Exception:  # whatever the model raises ends this batch, not the server
-            logger.exception("the model failed on a batch of %d", len(entries))
-            return None
-        return steps
+        """The frames of the next step, longest wait first; the rest goes on waiting."""
+        waiting = sorted(
+            (session.due_ns or 0, session.slot, session, frame)
+            for session in self._pending
+            if (frame := session.pending) is not None
+        )
+        frames = [frame for _due_ns, _slot, _session, frame in waiting]
+        size = choose_size(frames, self.times, time.monotonic_ns())
+        for _due_ns, slot, session, frame in waiting[:size]:
+            self._pending.discard(session)
+            session.pending = session.due_ns = None
+            session.stepped_seq, session.answered = frame.seq, None
+            yield Entry(session, frame, slot, session.life, session.is_fresh, session.options.sampling)
+            session.is_fresh = False
 
     def _finish_step(self, outcome: Outcome) -> None:
         self._is_stepping = False
         self.metrics.batch_size.observe(len(outcome.entries))
-        self.metrics.forward.observe((outcome.done_ns - outcome.started_ns) / 1e9)
+        self.metrics.batch.observe((outcome.stepped_ns - outcome.started_ns) / 1e9)
+        self.metrics.forward.observe((outcome.done_ns - outcome.stepped_ns) / 1e9)
         if outcome.steps is None:
             self._fail(outcome)
+        else:
+            self.times.observe(len(outcome.entries), (outcome.done_ns - outcome.started_ns) / 1e9)
         self._start_step()  # before the answers are written: the model never waits for them
         if outcome.steps is not None:
             for row, entry in enumerate(outcome.entries):
@@ -250,21 +314,20 @@ class Engine:
             if not entry.is_wanted:
                 self.abandon(entry.session, entry.frame.seq)
             else:
-                entry.session.is_fresh = True  # its memory may be half written
                 entry.session.sink.failed(entry.session, entry.frame.seq, Problem(STEP_FAILED))
 
     def _answer(self, entry: Entry, steps: Steps, row: int) -> None:
         session, frame, now_ns = entry.session, entry.frame, time.monotonic_ns()
-        tokens = steps.tokens[row : row + 1]
+        tokens = steps.tokens[row]
         try:
-            state = decode_tokens(self.stepper.action_space, tokens.tobytes())
+            states = tuple(decode_tokens(self.stepper.action_space, tick.tobytes()) for tick in tokens)
         except ActionError:
             logger.exception("the model wrote tokens that no input state encodes to")
             session.sink.failed(session, frame.seq, Problem(INTERNAL))
             return
+        if session.stepped_seq == frame.seq and session.executed_seq != frame.seq:
+            session.answered = frame.seq, states[0]
         is_late = now_ns > frame.deadline_ns
-        session.num_answers += 1
-        session.num_late += is_late
         self.metrics.answers += 1
         self.metrics.deadline_misses += is_late
         self.metrics.total.observe((now_ns - frame.received_ns) / 1e9)
@@ -274,12 +337,12 @@ class Engine:
             age_us=(now_ns - frame.received_ns) // 1000,
             num_dropped=session.take_drops(),
             is_late=is_late,
-            states=(state,),
+            states=states,
             tokens=tokens,
-            confidence=steps.confidence[row : row + 1],
+            confidence=steps.confidence[row],
             stream_id=session.options.stream_id,
         )
-        session.sink.answered(session, message)
+        session.answer(message)
 
 
 @lru_cache(maxsize=16384)

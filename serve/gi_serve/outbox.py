@@ -17,6 +17,7 @@ MAX_EVENTS: Final = 256
 CLOSE_GOING_AWAY: Final = 1001
 CLOSE_KEY_REVOKED: Final = 4401
 CLOSE_IDLE: Final = 4408
+CLOSE_RESUMED: Final = 4409  # its last session went to a newer connection
 CLOSE_SLOW_READER: Final = 4429
 
 

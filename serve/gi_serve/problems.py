@@ -33,10 +33,12 @@ FORBIDDEN: Final = ProblemKind("forbidden", 403, "The key may not do this")
 ORIGIN_REFUSED: Final = ProblemKind("origin-refused", 403, "Not for pages of other origins")
 SESSION_UNKNOWN: Final = ProblemKind("session-unknown", 404, "No such session")
 MODEL_UNKNOWN: Final = ProblemKind("model-unknown", 404, "No such model")
+RESUME_REFUSED: Final = ProblemKind("resume-refused", 404, "No such session to resume")
 REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", 408, "The request came too slowly")
 MODEL_EXISTS: Final = ProblemKind("model-exists", 409, "A model of that name is served")
 SESSION_STREAMS: Final = ProblemKind("session-streams", 409, "The session belongs to a stream")
 FRAME_SUPERSEDED: Final = ProblemKind("frame-superseded", 409, "A newer frame took this frame's place")
+FEEDBACK_LATE: Final = ProblemKind("feedback-late", 409, "The model has gone on")
 SESSION_CLOSED: Final = ProblemKind("session-closed", 410, "The session ended before the frame was answered")
 FRAME_TOO_LARGE: Final = ProblemKind("frame-too-large", 413, "Too many bytes or pixels")
 BODY_TOO_LARGE: Final = ProblemKind("body-too-large", 413, "Too many bytes")
@@ -50,13 +52,14 @@ SESSIONS_OF_KEY: Final = ProblemKind("sessions-of-key", 429, "The key has as man
 INTERNAL: Final = ProblemKind("internal", 500, "The server failed")
 STEP_FAILED: Final = ProblemKind("step-failed", 500, "The model failed on a batch; the session starts anew")
 CAPACITY_FULL: Final = ProblemKind("capacity-full", 503, "Every slot is taken")
+OVERLOADED: Final = ProblemKind("overloaded", 503, "One more session would make others late")
 DRAINING: Final = ProblemKind("draining", 503, "The server is going away")
 
 KINDS: Final = (
-    *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, REQUEST_TIMEOUT),
-    *(MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, SESSION_CLOSED, FRAME_TOO_LARGE, BODY_TOO_LARGE, MEDIA_UNKNOWN),
-    *(FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, MODEL_INVALID, RATE_LIMITED, SESSIONS_OF_KEY),
-    *(INTERNAL, STEP_FAILED, CAPACITY_FULL, DRAINING),
+    *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, RESUME_REFUSED),
+    *(REQUEST_TIMEOUT, MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, FEEDBACK_LATE, SESSION_CLOSED),
+    *(FRAME_TOO_LARGE, BODY_TOO_LARGE, MEDIA_UNKNOWN, FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, MODEL_INVALID),
+    *(RATE_LIMITED, SESSIONS_OF_KEY, INTERNAL, STEP_FAILED, CAPACITY_FULL, OVERLOADED, DRAINING),
 )
 
 

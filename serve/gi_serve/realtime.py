@@ -1,14 +1,16 @@
 """The WebSocket /v1/realtime: frames stream in, actions stream out, for one player or many on one connection.
 
-    client: session.update (opens the stream), frames, session.reset, session.close
-    server: session.created, session.updated, session.closed, actions, frame.dropped, deadline.missed, error, going_away
+    client: session.update (opens a stream), frames, action.executed, session.reset, .fork, .resume, .close, clock.sync
+    server: session.created, .updated, .resumed, .closed, .going_away, actions, frame.dropped, deadline.missed, error
 
 One task reads, one writes; neither ever waits for the model. A bad message is answered by an `error` event and
-changes nothing else. When the connection goes, its sessions go. Rejected: a task a frame, and answers sent from the
+changes nothing else. When the client closes the connection, its sessions end; when it is lost, those that asked for it
+are kept a while (`session.resume`). Rejected: a task a frame, and answers sent from the
 reader (a slow client would hold up its own frames).
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,11 +23,25 @@ from gi_serve.outbox import CLOSE_IDLE
 from gi_serve.problems import DRAINING, MESSAGE_INVALID, Problem, as_problem
 from gi_serve.protocol import BINARY, JSON, FrameMessage, ProtocolError, decode_frame, encode_action
 from gi_serve.protocol_json import action_to_text, frame_from_event, parse_event
-from gi_serve.schemas import StreamClose, StreamReset, StreamUpdate, read_event
+from gi_serve.schemas import (
+    ActionExecuted,
+    ClockSync,
+    StreamClose,
+    StreamFork,
+    StreamReset,
+    StreamResume,
+    StreamUpdate,
+    read_event,
+)
 from gi_serve.service import Service
 from gi_serve.streams import Streams
 
 _SECONDS_TO_START: Final = 10.0  # a connection that opens no stream is not kept
+_CLEAN_CLOSE: Final = (1000, 1001)  # anything else, a socket without a last word above all: the connection was lost
+_EVENTS: Final = (
+    *("session.update", "session.reset", "session.close", "session.resume", "session.fork"),
+    *("frame", "action.executed", "clock.sync"),
+)
 
 
 async def serve_stream(websocket: WebSocket, service: Service) -> None:
@@ -60,6 +76,7 @@ class Connection:
         self._websocket, self._service, self._is_json = websocket, service, is_json
         self._streams = Streams(service, notify=is_json, caller=caller)
         self._outbox = self._streams.outbox
+        self._was_closed = False  # by the client, in so many words
 
     async def run(self) -> None:
         """Read and write until either ends; then free every slot."""
@@ -70,7 +87,7 @@ class Connection:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             watch.cancel()
-            self._streams.close_all()
+            self._streams.leave(is_lost=not self._was_closed)
             self._service.connections.discard(self._streams)
             for task in tasks:
                 task.cancel()
@@ -85,20 +102,22 @@ class Connection:
 
     async def _read(self) -> None:
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
+            received_ns = time.monotonic_ns()
             about: dict[str, int] = {}
             try:
                 if (data := message.get("bytes")) is not None:
                     self._offer(decode_frame(data), about)
                 else:
-                    self._handle(parse_event(message["text"]), about)
+                    self._handle(parse_event(message["text"]), about, received_ns)
             except GiError as error:
                 self._streams.send_error(as_problem(error), about)
+        self._was_closed = message.get("code") in _CLEAN_CLOSE
 
     def _offer(self, message: FrameMessage, about: dict[str, int]) -> None:
         about |= {"stream_id": message.stream_id, "seq": message.seq}
         self._streams.offer(message)
 
-    def _handle(self, event: Mapping[str, Any], about: dict[str, int]) -> None:
+    def _handle(self, event: Mapping[str, Any], about: dict[str, int], received_ns: int) -> None:
         """Handle a control event, or a frame in JSON. `about`: what an error should name."""
         about |= {name: event[name] for name in ("stream_id", "seq") if type(event.get(name)) is int}
         match event["type"]:
@@ -110,9 +129,16 @@ class Connection:
                 self._streams.reset(read_event(StreamReset, event))
             case "session.close":
                 self._streams.close(read_event(StreamClose, event))
+            case "session.resume":
+                self._streams.resume(read_event(StreamResume, event))
+            case "session.fork":
+                self._streams.fork(read_event(StreamFork, event))
+            case "action.executed":
+                self._streams.execute(read_event(ActionExecuted, event))
+            case "clock.sync":
+                self._streams.sync_clock(read_event(ClockSync, event), received_ns)
             case unknown:
-                expected = "session.update, session.reset, session.close, or frame"
-                raise ProtocolError("unknown event", got=unknown[:80], expected=expected)
+                raise ProtocolError("unknown event", got=unknown[:80], expected=" | ".join(_EVENTS))
 
     async def _write(self) -> None:
         while (message := await self._outbox.take()) is not None:

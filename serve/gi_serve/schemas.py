@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gi_model.stepper import Sampling, Stepper
 from gi_serve.engine import Engine
 from gi_serve.problems import REQUEST_INVALID, Problem
-from gi_serve.protocol import MAX_STREAM_ID
+from gi_serve.protocol import MAX_SEQ, MAX_STREAM_ID
 from gi_serve.sessions import Session, SessionOptions
 
-ACTION_HORIZON = 1  # ticks an answer: steppers predict the tick at hand
 _Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Event = TypeVar("Event", bound=BaseModel)
+_StreamId = Annotated[int, Field(ge=0, le=MAX_STREAM_ID)]
 _Deadline = Annotated[float, Field(gt=0, le=60_000)]
 
 
@@ -42,13 +42,16 @@ class SessionSettings(Strict):
     deadline_ms: _Deadline | None = Field(
         default=None, description="An answer later than this is late. Default: one tick."
     )
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        default=None, description="Frames a second that will be sent, for admission. Default: the model's."
+    )
 
     def options(self, stepper: Stepper, *, stream_id: int = 0) -> SessionOptions:
         """Options of a new session."""
         sampling = self.sampling or SamplingSchema()
         seed = self.seed if self.seed is not None else secrets.randbits(31)
         deadline_s = 1.0 / stepper.fps if self.deadline_ms is None else self.deadline_ms / 1e3
-        return SessionOptions(Sampling(**sampling.model_dump(), seed=seed), deadline_s, stream_id)
+        return SessionOptions(Sampling(**sampling.model_dump(), seed=seed), deadline_s, stream_id, self.fps)
 
     def change(self, options: SessionOptions) -> SessionOptions:
         """`options` with what is set here."""
@@ -56,7 +59,8 @@ class SessionSettings(Strict):
         new = self.sampling.model_dump() if self.sampling else {}
         seed = {} if self.seed is None else {"seed": self.seed}
         deadline_s = options.deadline_s if self.deadline_ms is None else self.deadline_ms / 1e3
-        return SessionOptions(Sampling(**{**old, **new, **seed}), deadline_s, options.stream_id)
+        sampling = Sampling(**{**old, **new, **seed})
+        return replace(options, sampling=sampling, deadline_s=deadline_s, fps=self.fps or options.fps)
 
 
 class NewSession(SessionSettings):
@@ -69,24 +73,62 @@ class StreamUpdate(NewSession):
     """Body of the event `session.update`: opens the stream's session, or changes it."""
 
     type: Literal["session.update"]
-    stream_id: Annotated[int, Field(ge=0, le=MAX_STREAM_ID)] = 0
+    stream_id: _StreamId = 0
     notify: bool | None = Field(
         default=None, description="Send frame.dropped and deadline.missed. Default: in JSON only."
     )
+    resume: bool = Field(default=False, description="When opening: keep the session a while if the connection is lost.")
+
+
+class StreamResume(Strict):
+    """Body of the event `session.resume`: go on with a session whose connection was lost."""
+
+    type: Literal["session.resume"]
+    session_id: Annotated[str, Field(max_length=64)]
+    token: Annotated[str, Field(max_length=128, description="`resume.token` of session.created.")]
+    stream_id: _StreamId = 0
+    answered_seq: Annotated[int, Field(ge=-1, le=MAX_SEQ)] = Field(
+        default=MAX_SEQ, description="The newest answer you have, -1 for none: a newer one is sent again."
+    )
+    notify: bool | None = None
+
+
+class StreamFork(Strict):
+    """Body of the event `session.fork`: a new stream that goes on as this one would."""
+
+    type: Literal["session.fork"]
+    stream_id: _StreamId = 0
+    to_stream_id: _StreamId
+
+
+class ActionExecuted(Strict):
+    """Body of the event `action.executed`: what was really held in the tick of a frame."""
+
+    type: Literal["action.executed"]
+    stream_id: _StreamId = 0
+    seq: Annotated[int, Field(ge=0, le=MAX_SEQ)]
+    action: dict[str, Any] = Field(description="An input state, as in `actions` of an answer.")
+
+
+class ClockSync(Strict):
+    """Body of the event `clock.sync`: ask for the server's time."""
+
+    type: Literal["clock.sync"]
+    client_ns: Annotated[int, Field(ge=-MAX_SEQ - 1, le=MAX_SEQ)]
 
 
 class StreamReset(SessionSettings):
     """Body of the event `session.reset`."""
 
     type: Literal["session.reset"]
-    stream_id: Annotated[int, Field(ge=0, le=MAX_STREAM_ID)] = 0
+    stream_id: _StreamId = 0
 
 
 class StreamClose(Strict):
     """Body of the event `session.close`."""
 
     type: Literal["session.close"]
-    stream_id: Annotated[int, Field(ge=0, le=MAX_STREAM_ID)] = 0
+    stream_id: _StreamId = 0
 
 
 class ModelView(BaseModel):
@@ -126,12 +168,12 @@ def view_model(engine: Engine) -> ModelView:
         name=stepper.name,
         fingerprint=stepper.fingerprint,
         fps=stepper.fps,
-        action_horizon=ACTION_HORIZON,
+        action_horizon=stepper.action_horizon,
         observation_space={"shape": shape, "dtype": "uint8", "channels": "RGB", "resize": "area"},
         action_space=stepper.action_space.to_dict(),
         factors=list(stepper.factors),
         state="draining" if engine.is_draining else "ready" if engine.is_ready else "failed",
-        capacity={"num_slots": stepper.num_slots, "num_free": stepper.num_slots - len(engine.sessions)},
+        capacity=engine.capacity,
     )
 
 

@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, Final
 from gi_model.errors import ConfigError
 from gi_model.stepper import Stepper
 from gi_serve.access import ANYONE, Access, Caller
-from gi_serve.engine import Engine
+from gi_serve.engine import RESUME_TIMEOUT_S, Engine, EngineConfig
 from gi_serve.intake import Intake
 from gi_serve.limits import Bucket
 from gi_serve.metrics import MetricsCollector, ModelMetrics, ServerMetrics
 from gi_serve.model_loading import ModelLoader
-from gi_serve.problems import MODEL_EXISTS, MODEL_UNKNOWN, REQUEST_INVALID, SESSION_UNKNOWN, SESSIONS_OF_KEY, Problem
+from gi_serve.problems import (
+    MODEL_EXISTS,
+    MODEL_UNKNOWN,
+    REQUEST_INVALID,
+    RESUME_REFUSED,
+    SESSION_UNKNOWN,
+    SESSIONS_OF_KEY,
+    Problem,
+)
 from gi_serve.sessions import Session, SessionOptions, Sink
+from gi_serve.step_times import StepTimes
 
 if TYPE_CHECKING:
+    from gi_serve.schemas import StreamResume
     from gi_serve.streams import Streams
 
 SWEEP_PERIOD_S: Final = 1.0
@@ -39,6 +49,8 @@ class ServiceConfig:
 
     idle_timeout_s: float = 60.0
     decode_threads: int = 2
+    resume_timeout_s: float = RESUME_TIMEOUT_S  # how long a session outlives its connection; 0: not at all
+    admits_late: bool = False  # take sessions while there are slots, though they make others late
     drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
 
 
@@ -153,8 +165,9 @@ class Service:
         del self.engines[name], self.intakes[name], self._unloading[name]
         logger.info("unloaded %s", name)
 
-    def _add(self, stepper: Stepper) -> Engine:
-        engine = Engine(stepper, ModelMetrics(), idle_timeout_s=self.config.idle_timeout_s)
+    def _add(self, stepper: Stepper, times: StepTimes | None = None) -> Engine:
+        config = EngineConfig(self.config.idle_timeout_s, self.config.resume_timeout_s, self.config.admits_late)
+        engine = Engine(stepper, ModelMetrics(), config, times=times)
         self.engines[stepper.name] = engine
         self.intakes[stepper.name] = Intake(engine, self.pool)
         return engine
@@ -163,14 +176,35 @@ class Service:
 
     def open_session(self, engine: Engine, options: SessionOptions, sink: Sink, *, caller: Caller = ANYONE) -> Session:
         """A new session of `caller`. Raises Problem when it has as many as it may, or the model has no slot."""
+        self._check_limit(caller)
+        return self._own(engine.open_session(options, sink), caller)
+
+    def _check_limit(self, caller: Caller) -> None:
         limit = caller.max_sessions or self.access.limits.sessions_per_key
         if limit is not None and caller.id and self.num_sessions_of(caller.id) >= limit:
             raise Problem(SESSIONS_OF_KEY, f"At most {limit} at a time: end one first.", retry_after_s=5)
-        session = engine.open_session(options, sink)
+
+    def _own(self, session: Session, caller: Caller) -> Session:
         session.owner = caller.id
         if (rate := self.access.limits.frames_per_s) is not None:
             session.frame_bucket = Bucket(rate)
         return session
+
+    def resume_session(self, wanted: "StreamResume", sink: Sink, *, caller: Caller = ANYONE) -> tuple[Engine, Session]:
+        """The session `wanted`, now of `sink`. Raises Problem if it is not the caller's, or ended."""
+        for engine in self.engines.values():
+            session = engine.sessions.get(wanted.session_id)
+            if session is not None and session.owner == caller.id:
+                engine.resume_session(session, wanted.token, sink, stream_id=wanted.stream_id)
+                return engine, session
+        raise Problem(RESUME_REFUSED, "It ended, or the token is not its own: open a new session.")
+
+    def fork_session(
+        self, session: Session, engine: Engine, sink: Sink, *, caller: Caller = ANYONE, stream_id: int = 0
+    ) -> Session:
+        """A new session of `caller` that answers as `session` would. Raises Problem like `open_session`."""
+        self._check_limit(caller)
+        return self._own(engine.fork_session(session, sink, stream_id=stream_id), caller)
 
     def find_session(self, session_id: str, caller: Caller = ANYONE) -> tuple[Engine, Session]:
         """The session and its engine, if it is the caller's. Raises Problem."""

@@ -62,7 +62,10 @@ class Sink(Protocol):
         ...
 
     def closed(self, session: "Session", reason: str, /) -> None:
-        """The session ended: "client", "idle", "lost", "failed", "key_revoked", or "going_away"; or went to another sink: "resumed"."""
+        """The session ended: "client", "idle", "lost", "failed", "key_revoked", or "going_away".
+
+        Or it went to another sink: "resumed".
+        """
         ...
 
 
@@ -111,7 +114,9 @@ class Session:
     active_ns: int = field(default_factory=time.monotonic_ns)
     newest_answer: ActionMessage | None = None
     _num_reported: int = 0  # frames that answers spoke of: answered, or counted as dropped
-    _answers: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_ANSWERS_KEPT))  # seq, reported before
+    _answers: deque[tuple[int, int]] = field(
+        default_factory=lambda: deque(maxlen=_ANSWERS_KEPT)
+    )  # seq, reported before
 
     def answer(self, message: ActionMessage) -> None:
         """Frame `message.seq` was answered."""

@@ -1,21 +1,38 @@
 """`Streams`: the sessions of one connection, and the `Sink` that turns what happens to them into events."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gi_model.actions import InputState
 from gi_serve.access import ANYONE, Caller
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
-from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, Outbox
+from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, Outbox
 from gi_serve.problems import MESSAGE_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.protocol import ActionMessage, FrameMessage
-from gi_serve.schemas import StreamClose, StreamReset, StreamUpdate, view_model, view_session
+from gi_serve.schemas import (
+    ActionExecuted,
+    ClockSync,
+    StreamClose,
+    StreamFork,
+    StreamReset,
+    StreamResume,
+    StreamUpdate,
+    view_model,
+    view_session,
+)
 from gi_serve.service import Service
 from gi_serve.sessions import Session
 
 MAX_STREAMS: Final = 64
-_CLOSE_CODES: Final = {"going_away": CLOSE_GOING_AWAY, "idle": CLOSE_IDLE, "key_revoked": CLOSE_KEY_REVOKED}
+_CLOSE_CODES: Final = {
+    "going_away": CLOSE_GOING_AWAY,
+    "idle": CLOSE_IDLE,
+    "key_revoked": CLOSE_KEY_REVOKED,
+    "resumed": CLOSE_RESUMED,
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -71,10 +88,47 @@ class Streams:
         stream = self._find(close.stream_id)
         stream.engine.close_session(stream.session, reason="client")
 
-    def close_all(self) -> None:
-        """End every session: the connection is gone."""
+    def resume(self, wanted: StreamResume) -> None:
+        """Go on with a session whose connection was lost, under its new stream id. Raises Problem."""
+        self._check_new(wanted.stream_id)
+        engine, session = self._service.resume_session(wanted, self, caller=self._caller)
+        stream = self._add(engine, session, notify=wanted.notify)
+        self._send_session(
+            "session.resumed",
+            stream,
+            model=self._view_model(engine),
+            last_seq=session.last_seq,
+            executed_seq=session.executed_seq,
+        )
+        if (missed := session.missed_answer(wanted.answered_seq)) is not None:
+            self.outbox.put_answer(replace(missed, stream_id=wanted.stream_id))
+
+    def fork(self, fork: StreamFork) -> None:
+        """Open a stream that goes on as another would. Raises Problem."""
+        origin = self._find(fork.stream_id)
+        self._check_new(fork.to_stream_id)
+        session = self._service.fork_session(
+            origin.session, origin.engine, self, caller=self._caller, stream_id=fork.to_stream_id
+        )
+        self._send_created(self._add(origin.engine, session, notify=origin.notify))
+
+    def execute(self, executed: ActionExecuted) -> None:
+        """Let what was held enter the session's history. Raises GiError."""
+        stream = self._find(executed.stream_id)
+        stream.engine.correct(stream.session, executed.seq, InputState.from_dict(executed.action))
+
+    def sync_clock(self, sync: ClockSync, received_ns: int) -> None:
+        """Tell the time."""
+        self._send("clock.sync", client_ns=sync.client_ns, received_ns=received_ns, sent_ns=time.monotonic_ns())
+
+    def leave(self, *, is_lost: bool) -> None:
+        """The connection is gone: end every session, or keep those that may be resumed if it was lost."""
         for stream in list(self._streams.values()):
-            stream.engine.close_session(stream.session, reason="client")
+            if is_lost:
+                stream.engine.suspend_session(stream.session)
+            else:
+                stream.engine.close_session(stream.session, reason="client")
+        self._streams.clear()
 
     def go_away(self, grace_s: float, engine: Engine | None = None) -> None:
         """Tell the streams (of `engine`, or all) that they end in `grace_s` seconds; until then they play on."""
@@ -92,16 +146,32 @@ class Streams:
         return self._streams[stream_id]
 
     def _open(self, update: StreamUpdate) -> None:
+        self._check_new(update.stream_id)
+        engine = self._service.find_engine(update.model)
+        options = replace(update.options(engine.stepper, stream_id=update.stream_id), is_resumable=update.resume)
+        session = self._service.open_session(engine, options, self, caller=self._caller)
+        self._send_created(self._add(engine, session, notify=update.notify))
+
+    def _check_new(self, stream_id: int) -> None:
+        if stream_id in self._streams:
+            raise Problem(MESSAGE_INVALID, f"Stream {stream_id} is open: close it, or choose another stream_id.")
         if len(self._streams) >= MAX_STREAMS:
             raise Problem(MESSAGE_INVALID, f"A connection has at most {MAX_STREAMS} streams.")
-        engine = self._service.find_engine(update.model)
-        options = update.options(engine.stepper, stream_id=update.stream_id)
-        session = self._service.open_session(engine, options, self, caller=self._caller)
+
+    def _add(self, engine: Engine, session: Session, *, notify: bool | None) -> Stream:
         intake = self._service.intakes[engine.stepper.name]
-        stream = Stream(engine, intake, session, self._notify if update.notify is None else update.notify)
-        self._streams[update.stream_id] = stream
-        model = view_model(engine).model_dump(exclude={"action_space": {"vocabulary"}})
-        self._send_session("session.created", stream, model=model)
+        stream = Stream(engine, intake, session, self._notify if notify is None else notify)
+        self._streams[session.options.stream_id] = stream
+        return stream
+
+    def _send_created(self, stream: Stream) -> None:
+        timeout_s = stream.engine.config.resume_timeout_s
+        is_kept = stream.session.options.is_resumable and timeout_s > 0
+        resume = {"token": stream.session.resume_token, "timeout_s": timeout_s} if is_kept else None
+        self._send_session("session.created", stream, model=self._view_model(stream.engine), resume=resume)
+
+    def _view_model(self, engine: Engine) -> dict[str, Any]:
+        return view_model(engine).model_dump(exclude={"action_space": {"vocabulary"}})
 
     # ------------------------------------------------------------------ what happens to its sessions (the Sink)
 
@@ -128,7 +198,7 @@ class Streams:
         self.outbox.forget_answer(stream_id)
         self._send("session.closed", stream_id=stream_id, reason=reason)
         if not self._streams and reason != "client":
-            self.outbox.close(_CLOSE_CODES[reason])
+            self.outbox.close(_CLOSE_CODES.get(reason, CLOSE_GOING_AWAY))
 
     def send_error(self, problem: Problem, about: Mapping[str, int]) -> None:
         """Send the event `error`. about: the stream and frame it concerns."""

@@ -69,7 +69,8 @@ def test_health_and_models(http: httpx.Client) -> None:
     assert model["observation_space"]["shape"] == [HEIGHT, WIDTH, 3]
     assert model["action_space"] == ActionSpace().to_dict()
     assert (model["fps"], model["action_horizon"]) == (20.0, 1)
-    assert model["capacity"] == {"num_slots": 3, "num_free": 3}
+    steps = {"base": 0.0, "per_session": 0.0}  # nothing was measured yet
+    assert model["capacity"] == {"num_slots": 3, "num_free": 3, "num_on_time": 3, "step_ms": steps}
 
 
 def test_a_session_lives_from_post_to_delete(http: httpx.Client, running: Running) -> None:
