@@ -24,14 +24,13 @@ from gi_model.errors import ConfigError
 
 # The most that strength 1 does.
 BRIGHTNESS: Final = 40.0  # levels up or down
-CONTRAST: Final = 0.4  # factor of 0.6 to 1.4
+CONTRAST: Final = 0.4  # factor of 0.6 to 1.4 about the window's mean
 SATURATION: Final = 0.6  # factor of 0.4 to 1.6
 TINT: Final = 0.15  # each colour's own factor, 0.85 to 1.15: light of another colour
 NOISE: Final = 10.0  # standard deviation in levels
 SHIFT: Final = 0.06  # of the shorter side, right or left, up or down
 
 _UNIT: Final = 256  # factors are multiples of 1 / 256
-_MIDDLE: Final = 128  # the level that contrast turns about
 _GREY: Final = (77, 150, 29)  # weights of red, green, and blue, in units
 _NOISE_LENGTH: Final = 2**20  # normal numbers; each frame reads a stretch of them
 _NOISE_STRIDE: Final = 104_729  # from one frame's stretch to the next one's; a prime
@@ -43,12 +42,14 @@ Floats = NDArray[np.float64]
 class _Draws:
     """What happens to each row.
 
-    gain int32 (B, 3), grey (B, 1), and offset (B, 1) in units; deviation int32 (B, 1) in 1 / 16 levels; down and right
-    int64 (B, 1) in pixels; start int64 (B, T), where a frame's noise begins.
+    gain int32 (B, 3), and of what a pixel's colours share: grey, mean (of the window), offset, (B, 1), all in units;
+    deviation int32 (B, 1) in 1 / 16 levels; down and right int64 (B, 1) in pixels; start int64 (B, T), where a frame's
+    noise begins.
     """
 
     gain: Tensor
     grey: Tensor
+    mean: Tensor
     offset: Tensor
     deviation: Tensor
     down: Tensor
@@ -95,7 +96,8 @@ def _draw(uniform: Floats, frames: Tensor, strength: float) -> _Draws:
     return _Draws(
         gain=whole(contrast * saturation * tint * _UNIT),
         grey=whole(contrast * (1 - saturation) * _UNIT),
-        offset=whole((_MIDDLE * (1 - contrast) + BRIGHTNESS * strength * brightness) * _UNIT + _UNIT / 2),
+        mean=whole((1 - contrast) * _UNIT),
+        offset=whole(BRIGHTNESS * strength * brightness * _UNIT + _UNIT / 2),
         deviation=whole(np.abs(deviation) * NOISE * strength * 16),
         down=whole(down * reach, torch.int64),
         right=whole(right * reach, torch.int64),
@@ -113,7 +115,7 @@ def _shift(frames: Tensor, draws: _Draws) -> Tensor:
 
 
 def _recolour(frames: Tensor, draws: _Draws) -> Tensor:
-    """Each colour its gain, and what all three share: grey, offset, noise. uint8 (B, T, 3, H, W)."""
+    """Each colour its gain, and what all three share: grey, mean, offset, noise. uint8 (B, T, 3, H, W)."""
     height, width = frames.shape[-2:]
     noise = _noise(frames.device).unfold(0, height * width, 1)[draws.start].view(*draws.start.shape, height, width)
 
@@ -122,7 +124,9 @@ def _recolour(frames: Tensor, draws: _Draws) -> Tensor:
 
     red, green, blue = frames.int().unbind(2)
     grey = (_GREY[0] * red).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).bitwise_right_shift_(8)
-    shared = grey.mul_(spread(draws.grey)).add_(spread(draws.offset)).addcmul_(noise, spread(draws.deviation))
+    mean = grey.sum(dim=(1, 2, 3), dtype=torch.int64).div(grey[0].numel(), rounding_mode="floor").int()[:, None]
+    shared = grey.mul_(spread(draws.grey)).add_(spread(draws.mean * mean + draws.offset))
+    shared.addcmul_(noise, spread(draws.deviation))
     out = torch.empty_like(frames)
     for colour, level in enumerate((red, green, blue)):
         level.mul_(spread(draws.gain[:, colour : colour + 1])).add_(shared)

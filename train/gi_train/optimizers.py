@@ -44,6 +44,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Move all parameters that have a gradient."""
+        _check_matrices(self.param_groups)
         if not self._parts:
             self._connect()
         loss = None
@@ -59,9 +60,6 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Let torch's optimisers work on this one's groups: the same dictionaries, so that a new `lr` reaches them."""
         muon = [group for group in self.param_groups if group["is_muon"]]
         adamw = [group for group in self.param_groups if not group["is_muon"]]
-        if flat := [tuple(p.shape) for group in muon for p in group["params"] if p.ndim != 2]:
-            do = "Use --optimizer adamw with DeepSpeed's ZeRO, or --strategy ddp or fsdp2 with Muon."
-            raise TrainingError("Muon was given pieces of matrices", got=flat[0], expected="two dimensions", do=do)
         self._parts = (
             torch.optim.Muon(muon, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(adamw, betas=BETAS, fused=True),
@@ -95,6 +93,14 @@ def hidden_matrices(policy: Policy) -> list[Tensor]:
     """Weights of linear maps between hidden layers: all but the head, whose rows are tokens."""
     linear = [module for module in policy.modules() if isinstance(module, nn.Linear)]
     return [module.weight for module in linear if module is not policy.decoder.head]
+
+
+def _check_matrices(groups: Groups) -> None:
+    """Refuse what a wrapper has cut up since; torch's own word for it names no flag."""
+    muon = (parameter for group in groups if group["is_muon"] for parameter in group["params"])
+    if flat := [tuple(parameter.shape) for parameter in muon if parameter.ndim != 2]:
+        do = "Choose --optimizer adamw with ZeRO, or ddp or fsdp2 with Muon."
+        raise TrainingError("Muon was given pieces of matrices", got=flat[0], expected="two dimensions", do=do)
 
 
 def _group(parameters: list[Tensor], weight_decay: float) -> dict[str, Any]:
