@@ -68,7 +68,8 @@ class Attention(nn.Module):
     def _project(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         query, key, value = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
-        query, key = self.query_norm(query), self.key_norm(key)
+        # Under autocast norms answer in float32; attention takes one type.
+        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
         return (query, key, value) if angles is None else (rotate(query, *angles), rotate(key, *angles), value)
 
     def _merge(self, mixed: Tensor) -> Tensor:

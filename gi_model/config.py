@@ -1,8 +1,9 @@
 """`PolicyConfig`: everything that fixes a policy's shape; stored in checkpoints. One dial: the preset's name.
 
 A preset states its command, hardware, time, and expected number. Sizes above `tiny` grow on the same fields: 192 pixels
-and 10 s at 20 Hz, several backbone tokens a frame (a step reads every weight once, for one token or for four), widths
-in tiles of a GPU, grouped-query attention so that 64 streams' caches fit beside the weights.
+and 10 s at 20 Hz, several backbone tokens a frame (a step reads every weight once however many; but on a CPU a matrix
+product of four rows or more is bound by arithmetic and costs twice that of up to three, so four are for GPU sizes),
+widths in tiles of a GPU, grouped-query attention so that the caches of 64 streams fit beside the weights.
 """
 
 import dataclasses
@@ -129,7 +130,7 @@ PRESETS: Final[Mapping[str, PolicyConfig]] = {
     "base": _SMALL.replace(
         stem_channels=(64, 128, 192),
         encoder_dim=512,
-        tokens_per_frame=4,
+        encoder_layers=4,
         dim=1024,
         num_layers=11,
         num_heads=8,

@@ -22,6 +22,8 @@ from gi_model.errors import ConfigError
 class StemEncoder(nn.Module):
     """Three strided convolutions and a linear map. Kaiming init and the final norm are what makes it learn early."""
 
+    units: tuple[nn.Module, ...] = ()  # blocks to shard apart: it is too small for any
+
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         first, second, third = config.stem_channels
@@ -39,6 +41,9 @@ class StemEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.shape = (config.tokens_per_frame, config.dim)
         _init_convs(self.convs)
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Nothing to keep or to compute again."""
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
@@ -81,6 +86,15 @@ class HybridEncoder(nn.Module):
         _init_convs(self.convs)
         init_blocks(self.blocks, dim)
 
+    @property
+    def units(self) -> tuple[nn.Module, ...]:
+        """Blocks to shard apart."""
+        return tuple(self.blocks)
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Compute blocks again in the backward pass."""
+        self.checkpointing = on
+
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""
         pixels = _normalised(frames, self.project.weight.dtype).contiguous(memory_format=torch.channels_last)
@@ -108,6 +122,15 @@ class TimmEncoder(nn.Module):
         for name in ("mean", "std"):
             values = torch.tensor(self.backbone.pretrained_cfg[name]).view(1, 3, 1, 1) * 255.0
             self.register_buffer(name, values, persistent=False)
+
+    @property
+    def units(self) -> tuple[nn.Module, ...]:
+        """Blocks to shard apart: a transformer's; a convnet stays whole."""
+        return tuple(getattr(self.backbone, "blocks", ()))
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Compute blocks again in the backward pass, as timm does it for this backbone."""
+        self.backbone.set_grad_checkpointing(on)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames uint8 (N, 3, H, W) -> tokens (N, V, D)."""

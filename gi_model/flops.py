@@ -34,7 +34,7 @@ class Parts:
 
     @property
     def total(self) -> float:
-        """All of it. In play this is the critical path too: nothing is computed before the frame or after the action."""
+        """All of it. In play all of it is on the critical path: nothing runs before the frame or after the action."""
         return self.encoder + self.past + self.backbone + self.attention + self.decoder
 
 
@@ -141,7 +141,9 @@ def _counted(encoder: TimmEncoder, config: PolicyConfig) -> float:
     frame = torch.zeros(1, 3, config.height, config.width, dtype=torch.uint8, device="meta")
     counter = FlopCounterMode(display=False)
     with counter:
-        encoder.requires_grad_(False).train()(frame)  # in `eval` mode attention may take a fused path that the counter does not know
+        encoder.requires_grad_(False).train()(
+            frame
+        )  # in `eval` mode attention may take a fused path that the counter does not know
     return float(counter.get_total_flops())
 
 

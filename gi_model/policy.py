@@ -8,6 +8,7 @@ B batch, T ticks, V tokens a frame, K slots, D width, S slots of the state.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,30 @@ class Policy(nn.Module):
             return known
         draws = torch.rand(known.shape, device=known.device) if draws is None else draws
         return known & (draws >= self.config.past_action_dropout)
+
+    # ------------------------------------------------------------------ how it is computed
+
+    def set_activation_checkpointing(self, on: bool) -> None:
+        """Compute activations of the blocks again in the backward pass instead of keeping them: the same gradients."""
+        self.backbone.checkpointing = on
+        self.encoder.set_checkpointing(on)
+
+    @property
+    def fsdp_units(self) -> tuple[type[nn.Module], ...]:
+        """Classes of the modules to shard apart, one by one: blocks of the backbone and of the encoder.
+
+        What is left (convolutions, embeddings, heads) belongs to the root: decoder and past action share a tensor.
+        """
+        return tuple(sorted({type(block) for block in self._blocks()}, key=lambda kind: kind.__name__))
+
+    def cast_weights(self, dtype: torch.dtype) -> Self:
+        """Convert weights, and so the caches of new states; tables (angles, pixel means) stay float32. In place."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return self
+
+    def _blocks(self) -> list[nn.Module]:
+        return [*self.backbone.blocks, *self.encoder.units]
 
     # ------------------------------------------------------------------ playing
 

@@ -31,7 +31,11 @@ def dense(counted: Flops, num_ticks: int) -> Parts:
 
 
 def test_a_training_window_counts_what_torch_counts(config: PolicyConfig) -> None:
-    policy, batch, counter = make_policy(config).train().requires_grad_(False), random_batch(2, 7, config), FlopCounterMode(display=False)
+    policy, batch, counter = (
+        make_policy(config).train().requires_grad_(False),
+        random_batch(2, 7, config),
+        FlopCounterMode(display=False),
+    )
     with counter:
         policy(batch)
     assert counter.get_total_flops() == pytest.approx(2 * 7 * dense(count(config), 7).total, rel=1e-9)

@@ -21,6 +21,7 @@ CONFIGS = {
     "several tokens a frame": DEBUG.replace(tokens_per_frame=3, num_kv_heads=2),
     "blind to past actions": DEBUG.replace(past_actions="none"),
     "short rope period": DEBUG.replace(rope_period_ticks=16),
+    "hybrid": DEBUG.replace(encoder="hybrid", height=64, width=72, encoder_dim=64, tokens_per_frame=2),
     "vit": DEBUG.replace(encoder="vit_tiny_patch16_224", height=32, width=48, tokens_per_frame=2),
 }
 
@@ -208,7 +209,15 @@ def test_top_p_keeps_the_smallest_sufficient_set() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"dim": 33}, {"num_heads": 3}, {"tokens_per_frame": 17}, {"window_ticks": 4000}, {"past_actions": "some"}],
+    [
+        {"dim": 33},
+        {"num_heads": 3},
+        {"tokens_per_frame": 17},
+        {"window_ticks": 4000},
+        {"past_actions": "some"},
+        {"encoder_dim": 100},
+        {"encoder_layers": 0},
+    ],
 )
 def test_impossible_configs_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
