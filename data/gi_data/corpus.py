@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gi_data.catalog import Catalog
 from gi_data.index import IndexRow, check_digest
 from gi_data.inputs_table import LabelColumns, Labels
+from gi_data.metadata import ClipMetadata
 from gi_data.storage import Extent, Location, Storage, file_size, locate, resolve
 from gi_data.urls import Url
 from gi_model.errors import ClipError, CorpusError
@@ -105,6 +106,11 @@ class Corpus:
     def read_label_columns(self, row: IndexRow) -> LabelColumns:
         """`read_labels` as arrays."""
         return LabelColumns.from_parquet(self._read_inputs(row), row.key)
+
+    def read_metadata(self, row: IndexRow) -> ClipMetadata:
+        """Where a clip comes from, in full. Raises ClipError if its bytes are not those that were written."""
+        extent = Extent(row.metadata_offset, row.metadata_size, row.metadata_sha256)
+        return ClipMetadata.from_json(self._read(row, "metadata", extent), row.key)
 
     def is_stored_at(self, height: int, width: int) -> bool:
         """Whether every clip's video has exactly this size."""
