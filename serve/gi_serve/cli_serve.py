@@ -1,69 +1,182 @@
-"""`gi serve`: a checkpoint as an API, until Ctrl-C or SIGTERM."""
+"""`gi serve`: checkpoints as an API, until Ctrl-C or SIGTERM."""
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gi_serve.cli_keys import keys_app
 from gi_serve.cli_play import play_command
 
 if TYPE_CHECKING:
-    from gi_model.stepper import Stepper
+    from gi_serve.access import Access
+    from gi_serve.limits import Limits
+    from gi_serve.model_loading import ModelSpec
+    from gi_serve.server import Tls
+    from gi_serve.service import Service
+
+_ACCESS, _LIMITS, _OPERATIONS = "Who may", "How much", "Operations"
 
 
 def register(app: typer.Typer) -> None:
-    """Add `gi serve` and `gi play`."""
+    """Add `gi serve`, `gi play`, and `gi keys`."""
     app.command("serve")(serve_command)
     app.command("play")(play_command)
+    app.add_typer(keys_app, name="keys")
 
 
 def serve_command(
-    checkpoint: Annotated[Path, typer.Option(help="Folder that `gi pretrain` wrote.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Folders that `gi pretrain` wrote: PATH or NAME=PATH.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The same, for one model.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 8000,
-    max_sessions: Annotated[int, typer.Option(help="Players at a time.", min=1, max=4096)] = 32,
+    max_sessions: Annotated[int, typer.Option(help="Players at a time, of each model.", min=1, max=4096)] = 32,
     threads: Annotated[int, typer.Option(help="Of the model, on a CPU; more than one hurts on shared cores.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     idle_timeout: Annotated[float, typer.Option(help="Seconds after which a silent session loses its slot.")] = 60.0,
+    resume_timeout: Annotated[
+        float, typer.Option(help="Seconds for which a session outlives a lost connection; 0: not at all.", min=0)
+    ] = 30.0,
+    admission: Annotated[
+        bool, typer.Option("--admission/--no-admission", help="Refuse players that would make others late.")
+    ] = True,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Below it, admins may load models while the server runs.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of `gi keys`; without it nobody is asked.", rich_help_panel=_ACCESS)
+    ] = None,
+    token_secret: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of 32 bytes or more, shared by servers that accept each other's client tokens.",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without keys.", rich_help_panel=_ACCESS)
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM: the certificate and its chain.", rich_help_panel=_ACCESS)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM: its private key.", rich_help_panel=_ACCESS)] = None,
+    max_sessions_per_key: Annotated[int | None, typer.Option(help="At a time.", min=1, rich_help_panel=_LIMITS)] = None,
+    max_frames_per_second: Annotated[
+        float | None, typer.Option(help="Of one session.", rich_help_panel=_LIMITS)
+    ] = None,
+    max_requests_per_second: Annotated[
+        float | None, typer.Option(help="Of one key; without keys, of one address.", rich_help_panel=_LIMITS)
+    ] = None,
+    drain_seconds: Annotated[
+        float, typer.Option(help="How long sessions play on after SIGTERM.", min=0, rich_help_panel=_OPERATIONS)
+    ] = 10.0,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Of stderr.", rich_help_panel=_OPERATIONS)
+    ] = "text",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(rich_help_panel=_OPERATIONS)
+    ] = "warning",
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log requests, but for frames and health.", rich_help_panel=_OPERATIONS)
+    ] = False,
+    print_openapi: Annotated[bool, typer.Option("--print-openapi", help="Print the OpenAPI document and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
-    """Serve a checkpoint: frames in, actions out, over REST and WebSocket."""
+    """Serve checkpoints: frames in, actions out, over REST and WebSocket."""
+    if print_openapi:
+        _print_openapi()
+        return
+    from gi_serve.limits import Limits
+    from gi_serve.logs import configure_logs
+    from gi_serve.model_loading import ModelLoader, ModelSpec
     from gi_serve.server import Server, bind, end_quietly_on_sigterm
-    from gi_serve.service import Service
+    from gi_serve.service import Service, ServiceConfig
 
-    bound = bind(host, port)  # before the model: a taken port is known at once
-    with bound:
-        stepper, device = _load(checkpoint, device, threads=threads, num_slots=max_sessions)
-        address, port = bound.getsockname()[:2]
-        url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
-        facts = {"url": url, "port": port, "model": stepper.name, "fingerprint": stepper.fingerprint}
-        facts |= {"device": device, "threads": threads, "fps": stepper.fps, "max_sessions": max_sessions}
-        server = Server(Service([stepper], idle_timeout_s=idle_timeout))
+    configure_logs(log_format, level=log_level, access=access_log)
+    limits = Limits(max_requests_per_second, max_frames_per_second, max_sessions_per_key)
+    access = make_access(host, keys, token_secret, limits=limits, insecure=insecure)
+    tls = make_tls(tls_cert, tls_key)
+    specs = [ModelSpec.parse(text) for text in models or []] + ([ModelSpec(checkpoint)] if checkpoint else [])
+    with bind(host, port) as bound:  # before the models: a taken port is known at once
+        loader = ModelLoader(_choose_device(device, threads), max_sessions, models_dir)
+        config = ServiceConfig(
+            idle_timeout_s=idle_timeout,
+            resume_timeout_s=resume_timeout,
+            admits_late=not admission,
+            drain_s=drain_seconds,
+        )
+        service = Service([], config=config, access=access, loader=loader)
+        add_models(service, specs)
+        server = Server(service, tls=tls)
         end_quietly_on_sigterm()
+        facts = {**_describe(service), **_address_of(bound.getsockname(), tls)}
+        facts |= {"device": loader.device, "threads": threads, "max_sessions": max_sessions}
         with _short_pauses():
             server.serve_on(bound, on_ready=lambda: _announce(facts, as_json=as_json))
 
 
-def _load(checkpoint: Path, device: str, *, threads: int, num_slots: int) -> "tuple[Stepper, str]":
-    """The model, warm: the first player must not wait for the first step's allocations."""
-    import numpy as np
-    import torch
+def make_access(
+    host: str, keys: Path | None, token_secret: Path | None, *, limits: "Limits", insecure: bool = False
+) -> "Access":
+    """Who may do what. Raises ConfigError: for a server without keys that strangers could reach, above all."""
+    from gi_model.errors import ConfigError
+    from gi_serve.access import Access, is_loopback
 
-    from gi_model.policy_stepper import load_stepper
-    from gi_model.stepper import Sampling
+    if keys is None and not insecure and not is_loopback(host):
+        do = "Make one with: gi keys new NAME --scope play, and add --keys keys.json; or say --insecure."
+        raise ConfigError("a server without keys is for this machine only", got=f"--host {host}", do=do)
+    try:
+        secret = None if token_secret is None else token_secret.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError("cannot read the token secret", got=f"{token_secret} ({error})") from None
+    return Access(keys, limits=limits, secret=secret)
+
+
+def make_tls(cert: Path | None, key: Path | None) -> "Tls | None":
+    """TLS by two files, or none. Raises ConfigError for one file, or two that do not belong together."""
+    from gi_model.errors import ConfigError
+    from gi_serve.server import Tls
+
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ConfigError("TLS needs two files", got=f"{cert or key}", expected="--tls-cert and --tls-key")
+    tls = Tls(cert, key)
+    tls.check()
+    return tls
+
+
+def add_models(service: "Service", specs: "Sequence[ModelSpec]") -> None:
+    """Load every model, in order. Raises GiError if one cannot be loaded, ConfigError if there is none to come."""
+    from gi_model.errors import ConfigError
+
+    if not specs and service.loader.models_dir is None:
+        raise ConfigError("no model to serve", expected="gi serve PATH, or NAME=PATH NAME2=PATH2, or --models-dir")
+    for spec in specs:
+        loaded = service.loader.load(spec)
+        service.add_model(loaded.stepper, loaded.times)
+
+
+def _choose_device(device: str, threads: int) -> str:
+    import torch
 
     torch.set_num_threads(max(1, threads))
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    stepper = load_stepper(checkpoint, num_slots=num_slots, device=device)
-    stepper.open(0, Sampling())
-    for _ in range(3):
-        stepper.step(np.zeros((1, stepper.height, stepper.width, 3), np.uint8), [0])
-    return stepper, device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _print_openapi() -> None:
+    from gi_serve.app import build_app
+    from gi_serve.service import Service
+
+    typer.echo(json.dumps(build_app(Service([])).openapi(), indent=1))
 
 
 @contextmanager
@@ -77,6 +190,19 @@ def _short_pauses() -> Iterator[None]:
         gc.unfreeze()  # or extension modules report them as leaked at exit
 
 
+def _describe(service: "Service") -> dict[str, object]:
+    """What is served; of the first model, its name and rate as well."""
+    steppers = [engine.stepper for engine in service.engines.values()]
+    rows = [{"model": each.name, "fingerprint": each.fingerprint, "fps": each.fps} for each in steppers]
+    return {**(rows[0] if rows else {}), "models": rows}
+
+
+def _address_of(bound: tuple[str, int], tls: "Tls | None") -> dict[str, object]:
+    address, port = bound[:2]
+    scheme, name = "http" if tls is None else "https", f"[{address}]" if ":" in address else address
+    return {"url": f"{scheme}://{name}:{port}", "port": port}
+
+
 def _announce(facts: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
@@ -84,6 +210,10 @@ def _announce(facts: dict[str, object], *, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(f"[bold]{facts['model']}[/] on {facts['device']}, {facts['threads']} thread(s), {facts['fps']:g} fps")
+    assert isinstance(facts["models"], list)
+    for each in facts["models"]:
+        console.print(
+            f"[bold]{each['model']}[/], {each['fps']:g} fps, on {facts['device']}, {facts['threads']} thread(s)"
+        )
     console.print(f"up to {facts['max_sessions']} players at [bold]{facts['url']}[/]  (docs: {facts['url']}/docs)")
     console.print("Ctrl-C ends it.")

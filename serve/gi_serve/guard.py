@@ -4,6 +4,7 @@ Pure ASGI, so that a body is counted as it arrives and never held beyond its lim
 """
 
 import asyncio
+import logging
 import re
 import time
 from typing import Final
@@ -15,6 +16,7 @@ from starlette.websockets import WebSocket
 
 from gi_serve.access import Access, check_origin
 from gi_serve.http_errors import problem_response
+from gi_serve.logs import ACCESS, tagged_path
 from gi_serve.metrics import ServerMetrics
 from gi_serve.problems import BODY_TOO_LARGE, CREDENTIAL_IN_URL, FRAME_TOO_LARGE, REQUEST_TIMEOUT, Problem, ProblemKind
 from gi_serve.protocol import MAX_IMAGE_BYTES
@@ -46,6 +48,7 @@ class Guard:
             return
         if scope["type"] == "http":
             receive = BoundedBody(scope, receive, seconds=self._body_s).receive
+            send = _logged(scope, send)
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
@@ -90,6 +93,22 @@ def limit_of(path: str) -> tuple[int, ProblemKind]:
     if path.endswith("/frames"):
         return MAX_IMAGE_BYTES, FRAME_TOO_LARGE
     return (MAX_WINDOW_BYTES if path == "/v1/actions" else MAX_BODY_BYTES), BODY_TOO_LARGE
+
+
+def _logged(scope: Scope, send: Send) -> Send:
+    """`send` that logs the answer, where anybody reads that; not of frames, which would be most of the log."""
+    path, started = scope["path"], time.perf_counter()
+    if not ACCESS.isEnabledFor(logging.INFO) or path.endswith("/frames") or path.startswith("/v1/health"):
+        return send
+
+    async def send_and_log(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            ms = round((time.perf_counter() - started) * 1e3, 1)
+            fields = {"method": scope["method"], "path": tagged_path(path), "status": message["status"], "ms": ms}
+            ACCESS.info("request", extra=fields)
+        await send(message)
+
+    return send_and_log
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -43,8 +43,7 @@ class Key:
             raise ConfigError("not an id and a SHA-256", got=f"id {self.id!r} of key {self.name!r}", expected="hex")
         if not NAME.fullmatch(self.name):
             raise ConfigError("not a name for a key", got=repr(self.name), expected="up to 64 of a-z A-Z 0-9 . _ -")
-        if not self.scopes or unknown_scopes(self.scopes):
-            raise ConfigError(f"key {self.name} has wrong scopes", got=list(self.scopes), expected=f"of {list(SCOPES)}")
+        check_scopes(self.name, self.scopes)
         if self.max_sessions is not None and self.max_sessions < 1:
             raise ConfigError(f"key {self.name} has no session", got=self.max_sessions, expected="1 or more")
 
@@ -63,9 +62,13 @@ class KeyRing:
         return key if is_right else None
 
 
-def unknown_scopes(scopes: Iterable[str]) -> list[str]:
-    """What of `scopes` is no scope."""
-    return sorted(set(scopes) - set(SCOPES))
+def check_scopes(name: str, scopes: Iterable[str]) -> tuple[Scope, ...]:
+    """`scopes`, if there are some and each is one. Raises ConfigError naming the key."""
+    asked = tuple(scopes)
+    known = tuple(scope for scope in SCOPES if scope in asked)
+    if not known or len(known) != len(asked):
+        raise ConfigError(f"key {name} has wrong scopes", got=list(asked), expected=f"of {list(SCOPES)}")
+    return known
 
 
 def hash_key(secret: str) -> str:
@@ -73,12 +76,12 @@ def hash_key(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def make_key(name: str, scopes: Iterable[Scope], *, max_sessions: int | None = None) -> tuple[Key, str]:
+def make_key(name: str, scopes: Iterable[str], *, max_sessions: int | None = None) -> tuple[Key, str]:
     """A new key and its text, which nobody can recover later. Raises ConfigError."""
     key_id = secrets.token_hex(4)
     secret = f"gi-{key_id}-{secrets.token_urlsafe(32)}"
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Key(key_id, name, tuple(scopes), hash_key(secret), max_sessions, created), secret
+    return Key(key_id, name, check_scopes(name, scopes), hash_key(secret), max_sessions, created), secret
 
 
 # ---------------------------------------------------------------------- the file

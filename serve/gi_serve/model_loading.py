@@ -14,9 +14,9 @@ from gi_serve.problems import MODEL_INVALID, Problem
 
 if TYPE_CHECKING:
     from gi_model.stepper import Stepper
+    from gi_serve.step_times import StepTimes
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
-_WARM_UP_STEPS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,14 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that has taken its first steps, and how long those took."""
+
+    stepper: "Stepper"
+    times: "StepTimes"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoader:
     """How models are loaded. models_dir: below which clients may name checkpoints; None: they may not."""
 
@@ -46,19 +54,19 @@ class ModelLoader:
     models_dir: Path | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)  # two at once would need twice the memory
 
-    def load(self, spec: ModelSpec) -> "Stepper":
+    def load(self, spec: ModelSpec) -> LoadedModel:
         """The model of `spec`, warm: the first player must not wait for the first step's allocations.
 
         Raises GiError if the checkpoint is missing or damaged. Belongs off the event loop: it takes seconds.
         """
         from gi_model.policy_stepper import load_stepper
+        from gi_serve.step_times import measure
 
         with self._lock:
             stepper = load_stepper(spec.path, num_slots=self.num_slots, device=self.device)
             if spec.name is not None:
                 stepper.name = spec.name
-            warm_up(stepper)
-        return stepper
+            return LoadedModel(stepper, measure(stepper))
 
     def find(self, path: str) -> Path:
         """The checkpoint that a client names, relative to `models_dir`. Raises Problem if it is none of ours."""
@@ -74,7 +82,7 @@ class ModelLoader:
             raise Problem(MODEL_INVALID, "No such folder below --models-dir.")
         return found
 
-    def load_for_client(self, name: str, path: str) -> "Stepper":
+    def load_for_client(self, name: str, path: str) -> LoadedModel:
         """The model at `path` below `models_dir`, as `name`. Raises Problem, without paths of the machine."""
         try:
             return self.load(ModelSpec(self.find(path), name))
@@ -82,14 +90,3 @@ class ModelLoader:
             raise
         except GiError as error:
             raise Problem(MODEL_INVALID, f"{error.what}.") from error
-
-
-def warm_up(stepper: "Stepper") -> None:
-    """Take a few steps in slot 0, which is opened anew by its first session."""
-    import numpy as np
-
-    from gi_model.stepper import Sampling
-
-    stepper.open(0, Sampling())
-    for _ in range(_WARM_UP_STEPS):
-        stepper.step(np.zeros((1, stepper.height, stepper.width, 3), np.uint8), [0])

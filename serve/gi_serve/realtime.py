@@ -21,7 +21,7 @@ from gi_serve.access import SUBPROTOCOL, Caller
 from gi_serve.http_errors import problem_response
 from gi_serve.outbox import CLOSE_IDLE
 from gi_serve.problems import DRAINING, MESSAGE_INVALID, Problem, as_problem
-from gi_serve.protocol import BINARY, JSON, FrameMessage, ProtocolError, decode_frame, encode_action
+from gi_serve.protocol import BINARY, JSON, ActionMessage, FrameMessage, ProtocolError, decode_frame, encode_action
 from gi_serve.protocol_json import action_to_text, frame_from_event, parse_event
 from gi_serve.schemas import (
     ActionExecuted,
@@ -106,23 +106,23 @@ class Connection:
             about: dict[str, int] = {}
             try:
                 if (data := message.get("bytes")) is not None:
-                    self._offer(decode_frame(data), about)
+                    self._offer(decode_frame(data), about, received_ns)
                 else:
                     self._handle(parse_event(message["text"]), about, received_ns)
             except GiError as error:
                 self._streams.send_error(as_problem(error), about)
         self._was_closed = message.get("code") in _CLEAN_CLOSE
 
-    def _offer(self, message: FrameMessage, about: dict[str, int]) -> None:
+    def _offer(self, message: FrameMessage, about: dict[str, int], received_ns: int) -> None:
         about |= {"stream_id": message.stream_id, "seq": message.seq}
-        self._streams.offer(message)
+        self._streams.offer(message, received_ns)
 
     def _handle(self, event: Mapping[str, Any], about: dict[str, int], received_ns: int) -> None:
         """Handle a control event, or a frame in JSON. `about`: what an error should name."""
         about |= {name: event[name] for name in ("stream_id", "seq") if type(event.get(name)) is int}
         match event["type"]:
             case "frame":
-                self._offer(frame_from_event(event), about)
+                self._offer(frame_from_event(event), about, received_ns)
             case "session.update":
                 self._streams.update(read_event(StreamUpdate, event))
             case "session.reset":
@@ -144,8 +144,13 @@ class Connection:
         while (message := await self._outbox.take()) is not None:
             if isinstance(message, str):
                 await self._websocket.send_text(message)
-            elif self._is_json:
-                await self._websocket.send_text(action_to_text(message))
             else:
-                await self._websocket.send_bytes(encode_action(message))
+                await self._write_answer(message)
         await self._websocket.close(self._outbox.close_code or 1000)
+
+    async def _write_answer(self, message: ActionMessage) -> None:
+        started = time.perf_counter()
+        data = action_to_text(message) if self._is_json else encode_action(message)
+        encoded = time.perf_counter()
+        await self._websocket.send({"type": "websocket.send", "text" if self._is_json else "bytes": data})
+        self._streams.count_sent(message.stream_id, encoded - started, time.perf_counter() - encoded)

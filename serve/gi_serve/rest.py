@@ -4,7 +4,6 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gi_serve.access import Caller
@@ -12,9 +11,9 @@ from gi_serve.http_errors import problem_response
 from gi_serve.posted_frames import PostedFrames
 from gi_serve.problems import DRAINING, MEDIA_UNKNOWN, SESSION_STREAMS, Problem
 from gi_serve.protocol import Codec, FrameMessage, check_frame_message
-from gi_serve.protocol_json import action_to_event
 from gi_serve.rest_access import require
 from gi_serve.rest_actions import build_action_routes
+from gi_serve.rest_answers import answer_with
 from gi_serve.rest_models import build_model_routes
 from gi_serve.rest_problems import ANY, BODY, problems
 from gi_serve.rest_tokens import build_token_routes
@@ -109,6 +108,16 @@ def _add_session_routes(router: APIRouter, service: Service) -> None:
         engine.reset_session(session, (body or SessionSettings()).change(session.options))
         return view_session(session, engine.stepper.name)
 
+    @router.post(
+        "/v1/sessions/{session_id}/fork", status_code=201, tags=["sessions"], responses=problems(*ANY, 404, 422, 503)
+    )
+    async def fork_session(caller: player, session_id: str, response: Response) -> SessionView:
+        """Open a session with the memory of another: given the same frames from here on, it answers the same."""
+        engine, origin = service.find_session(session_id, caller)
+        session = service.fork_session(origin, engine, PostedFrames(), caller=caller)
+        response.headers["Location"] = f"/v1/sessions/{session.id}"
+        return view_session(session, engine.stepper.name)
+
     @router.delete("/v1/sessions/{session_id}", status_code=204, tags=["sessions"], responses=problems(*ANY, 404, 422))
     async def close_session(caller: player, session_id: str) -> None:
         """End a session."""
@@ -145,7 +154,7 @@ def _add_frame_route(router: APIRouter, service: Service) -> None:
         engine.metrics.receive.observe(time.perf_counter() - started)
         answer = session.sink.expect(session, message.seq)
         service.intakes[engine.stepper.name].offer(session, message)
-        return JSONResponse(action_to_event(await answer))
+        return answer_with(engine, await answer)
 
 
 def _codec_of(request: Request) -> Codec:

@@ -15,8 +15,9 @@ from gi_serve.access import Caller
 from gi_serve.engine import Engine
 from gi_serve.posted_frames import PostedFrames
 from gi_serve.protocol import ActionMessage, FrameMessage
-from gi_serve.protocol_json import action_to_event, frame_from_event
+from gi_serve.protocol_json import frame_from_event
 from gi_serve.rest_access import require
+from gi_serve.rest_answers import answer_with
 from gi_serve.rest_problems import ANY, BODY, problems
 from gi_serve.schemas import NewSession, Strict
 from gi_serve.service import Service
@@ -63,7 +64,7 @@ def build_action_routes(service: Service) -> APIRouter:
             answer = await _play(service, engine, session, messages)
         finally:
             engine.close_session(session, reason="client")
-        return JSONResponse({**action_to_event(answer), "model": engine.stepper.name, "seed": _seed_of(session)})
+        return answer_with(engine, answer, model=engine.stepper.name, seed=session.options.sampling.seed)
 
     return router
 
@@ -81,7 +82,3 @@ async def _play(service: Service, engine: Engine, session: Session, messages: Se
         service.intakes[engine.stepper.name].offer(session, message)
         answer = await waiting
     return answer
-
-
-def _seed_of(session: Session) -> int:
-    return session.options.sampling.seed

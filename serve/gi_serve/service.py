@@ -65,8 +65,6 @@ class Service:
         access: Access | None = None,
         loader: ModelLoader | None = None,
     ) -> None:
-        if len({stepper.name for stepper in steppers}) != len(steppers):
-            raise ConfigError("models need names of their own", got=[stepper.name for stepper in steppers])
         self.config, self.access = config or ServiceConfig(), access or Access()
         self.loader = loader or ModelLoader()
         self.connections: set[Streams] = set()  # every open WebSocket
@@ -78,7 +76,7 @@ class Service:
         self.metrics = MetricsCollector(self.server_metrics, lambda: {n: e.metrics for n, e in self.engines.items()})
         self._unloading: dict[str, asyncio.Task[None]] = {}
         for stepper in steppers:
-            self._add(stepper)
+            self.add_model(stepper)
 
     # ------------------------------------------------------------------ life
 
@@ -141,12 +139,12 @@ class Service:
         """Load the checkpoint `path` as `name`, warm it up, then serve it. Raises Problem; the others play on."""
         if name in self.engines:
             raise Problem(MODEL_EXISTS, f"Choose another name, or DELETE /v1/models/{name} first.")
-        stepper = await asyncio.to_thread(self.loader.load_for_client, name, path)
+        loaded = await asyncio.to_thread(self.loader.load_for_client, name, path)
         if name in self.engines:  # somebody else was faster
             raise Problem(MODEL_EXISTS)
-        engine = self._add(stepper)
+        engine = self.add_model(loaded.stepper, loaded.times)
         engine.start()
-        logger.info("serving %s, fingerprint %s", name, stepper.fingerprint)
+        logger.info("serving %s, fingerprint %s", name, loaded.stepper.fingerprint)
         return engine
 
     def unload_model(self, name: str) -> Engine:
@@ -165,7 +163,11 @@ class Service:
         del self.engines[name], self.intakes[name], self._unloading[name]
         logger.info("unloaded %s", name)
 
-    def _add(self, stepper: Stepper, times: StepTimes | None = None) -> Engine:
+    def add_model(self, stepper: Stepper, times: StepTimes | None = None) -> Engine:
+        """An engine for `stepper`, not started yet. Raises ConfigError if the name is taken."""
+        if stepper.name in self.engines:
+            do = "Name them: gi serve NAME=PATH NAME2=PATH2"
+            raise ConfigError("models need names of their own", got=stepper.name, expected="another name", do=do)
         config = EngineConfig(self.config.idle_timeout_s, self.config.resume_timeout_s, self.config.admits_late)
         engine = Engine(stepper, ModelMetrics(), config, times=times)
         self.engines[stepper.name] = engine

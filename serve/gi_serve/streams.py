@@ -60,9 +60,10 @@ class Streams:
 
     # ------------------------------------------------------------------ what the client asks
 
-    def offer(self, message: FrameMessage) -> None:
-        """Take a frame. Raises Problem."""
+    def offer(self, message: FrameMessage, received_ns: int) -> None:
+        """Take a frame, which came at `received_ns`. Raises Problem."""
         stream = self._find(message.stream_id)
+        stream.engine.metrics.receive.observe((time.monotonic_ns() - received_ns) / 1e9)
         stream.intake.offer(stream.session, message)
 
     def update(self, update: StreamUpdate) -> None:
@@ -199,6 +200,12 @@ class Streams:
         self._send("session.closed", stream_id=stream_id, reason=reason)
         if not self._streams and reason != "client":
             self.outbox.close(_CLOSE_CODES.get(reason, CLOSE_GOING_AWAY))
+
+    def count_sent(self, stream_id: int, encode_s: float, send_s: float) -> None:
+        """Count what an answer took to write."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            stream.engine.metrics.encode.observe(encode_s)
+            stream.engine.metrics.send.observe(send_s)
 
     def send_error(self, problem: Problem, about: Mapping[str, int]) -> None:
         """Send the event `error`. about: the stream and frame it concerns."""

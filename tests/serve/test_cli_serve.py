@@ -32,7 +32,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def announced(checkpoint: Path) -> Iterator[dict[str, Any]]:
     """What `gi serve` announces on a free port; at last it is ended by SIGTERM, in the middle of a session."""
-    command = [*GI, "serve", "--checkpoint", str(checkpoint), "--port", "0", "--max-sessions", "3", "--json"]
+    command = [*GI, "serve", "--checkpoint", str(checkpoint), "--port", "0", "--max-sessions", "3"]
+    command += ["--drain-seconds", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
