@@ -5,154 +5,94 @@
         session.send(frame); session.latest()        # real time: the newest answer, without waiting; hold session.state
 
 Frames are resized to the model's size with the one resize and sent as raw RGB: lossless, smaller than most JPEGs of a
-screen, and exactly what training fed the model. Rejected: an async twin of every method (one API, one behaviour), and
-reconnecting in silence (the stream's memory is gone; the player must know).
+screen, and exactly what training fed the model. A lost connection is resumed in a thread of its own, with back-off:
+meanwhile every key is up, frames are not sent, and nothing blocks; when it is back the stream goes on as if nothing had
+happened. `gi_serve.client_async` has the same names for asyncio.
 """
 
 import json
+import random
+import threading
 import time
-import urllib.error
-import urllib.request
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Any, Final, Self
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
-from gi_model.actions import NEUTRAL, InputState
-from gi_model.errors import ConfigError, ServeError
-from gi_model.frames import Frame, check_frame, resize
-from gi_serve.protocol import BINARY, ActionMessage, Codec, FrameMessage, decode_action, encode_frame
-from gi_serve.protocol_json import parse_event
+from gi_model.actions import InputState
+from gi_model.errors import ServeError
+from gi_model.frames import Frame
+from gi_serve.client_address import CONNECT_ERRORS, ServerAddress
+from gi_serve.client_core import (
+    Action,
+    ConnectionLostError,
+    LateActionError,
+    ModelInfo,
+    ResumeRefusedError,
+    SessionConfig,
+    SessionCore,
+    lost_error,
+    newest_of,
+)
+from gi_serve.clock_offset import ClockOffset
+from gi_serve.protocol import ActionMessage
 
-FailSafe = Literal["hold", "neutral", "stop"]
-HEARTBEAT_S: Final = 5.0
-_SECONDS_TO_OPEN: Final = 10.0
-
-
-class ConnectionLostError(ServeError):
-    """The server is gone, and the stream's memory with it; every key is up."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What the client must know of the model it plays with."""
-
-    name: str
-    fingerprint: str
-    height: int
-    width: int
-    fps: float
-    factors: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What to hold after frame `seq`, and how fresh that is."""
-
-    state: InputState
-    seq: int
-    age_ms: float  # capture of the frame -> this answer in the client's hands, on the client's clock
-    server_ms: float  # the server's part of it
-    num_dropped: int  # frames that were never answered since the last answer
-    is_late: bool  # later than the session's deadline
-    confidence: dict[str, float]  # probability of each factor as chosen
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """How to open a session. None: the server's choice.
-
-    fail_safe: what `Session.state` is when no answer came for `patience_s`: "neutral" releases everything, "hold" keeps
-    what is held but stops moving, "stop" raises ServeError. When the connection is lost, all is released in any case.
-    """
-
-    seed: int | None = None
-    model: str | None = None
-    deadline_ms: float | None = None
-    sampling: dict[str, Any] | None = None
-    fail_safe: FailSafe = "neutral"
-    patience_s: float = 0.5
-    timeout_s: float = 30.0  # of a blocking `act` or `reset`
-
-    def __post_init__(self) -> None:
-        if self.fail_safe not in get_args(FailSafe):
-            raise ConfigError("unknown fail-safe", got=self.fail_safe, expected=" | ".join(get_args(FailSafe)))
-
-    def to_event(self) -> dict[str, Any]:
-        """The `session.update` that opens the stream."""
-        wanted = {name: getattr(self, name) for name in ("seed", "model", "deadline_ms", "sampling")}
-        return {"type": "session.update"} | {name: value for name, value in wanted.items() if value is not None}
+__all__ = ["Action", "Client", "ConnectionLostError", "LateActionError", "ModelInfo", "Session", "SessionConfig"]
+FIRST_RETRY_S: Final = 0.05
+LAST_RETRY_S: Final = 2.0
+_NUM_SYNCS: Final = 8
 
 
 class Client:
-    """A server's address."""
+    """A server's address. key: an API key or client token; None: that of the environment, GI_API_KEY."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        schemes = {"http": ("http", "ws"), "https": ("https", "wss"), "ws": ("http", "ws"), "wss": ("https", "wss")}
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ConfigError("not a server's address", got=url, expected="http://HOST:PORT")
-        http, websocket = schemes[parts.scheme]
-        base = f"{parts.netloc}{parts.path.rstrip('/')}"
-        self._http_url, self._stream_url = f"{http}://{base}", f"{websocket}://{base}/v1/realtime"
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.address = ServerAddress.of(url, key)
 
     def models(self) -> list[dict[str, Any]]:
         """What `GET /v1/models` says. Raises ServeError if the server cannot be reached."""
-        url = f"{self._http_url}/v1/models"
-        try:
-            with urllib.request.urlopen(url, timeout=_SECONDS_TO_OPEN) as answer:
-                found: list[dict[str, Any]] = json.load(answer)
-        except (urllib.error.URLError, TimeoutError, ValueError) as error:
-            raise _unreachable(url, error) from error
-        return found
+        return self.address.models()
 
     def session(self, config: SessionConfig | None = None, *, seed: int | None = None) -> "Session":
         """Open a session. Raises ServeError if there is no server, or no free slot."""
-        with ExitStack() as lifetime:  # closes the connection if the session cannot be opened
-            connection = lifetime.enter_context(self._connect())
-            session = Session(connection, config or SessionConfig(seed=seed), self._http_url)
-            session.closing = lifetime.pop_all()
-        return session
-
-    def _connect(self) -> ClientConnection:
-        try:
-            return connect(
-                self._stream_url,
-                subprotocols=[Subprotocol(BINARY)],
-                compression=None,
-                proxy=None,
-                open_timeout=_SECONDS_TO_OPEN,
-                close_timeout=1.0,
-                ping_interval=HEARTBEAT_S,
-                ping_timeout=2 * HEARTBEAT_S,
-            )
-        except InvalidStatus as error:
-            body = bytes(error.response.body or b"")[:200].decode(errors="replace")
-            do = f"HTTP {error.response.status_code} {body}"
-            raise ServeError("the server refused the stream", got=self._stream_url, do=do) from error
-        except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
-            raise _unreachable(self._stream_url, error) from error
+        return Session(self.address, config or SessionConfig(seed=seed))
 
 
 class Session:
     """One stream. One thread may send while another reads; a context manager that closes it."""
 
-    def __init__(self, connection: ClientConnection, config: SessionConfig, url: str) -> None:
-        self._connection, self.config, self._url = connection, config, url
-        self._seq = -1
-        self._first_seq = 0  # of this life: older answers are of the one before
-        self._held, self._held_ns = NEUTRAL, time.monotonic_ns()
-        self._goodbye = ""
-        self._is_lost = False
-        self.closing = ExitStack()  # what ends with the session
-        self._send(json.dumps(config.to_event()))
-        created = self._await_event("session.created")
-        self.model, self.seed = _read_model(created["model"]), int(created["session"]["seed"])
+    def __init__(self, address: ServerAddress, config: SessionConfig) -> None:
+        self.config = config
+        self._address, self._core = address, SessionCore(config)
+        self._changed = threading.Condition()  # of _connection, _is_lost, _is_closed, and the core's is_down
+        self._is_closed = False
+        self._lost: ConnectionLostError | None = None
+        self._resuming: threading.Thread | None = None
+        self._connection = self._connect()
+        try:
+            self._send(self._core.opening())
+            self._await_event("session.created")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def model(self) -> ModelInfo:
+        """What plays."""
+        return self._core.model
+
+    @property
+    def seed(self) -> int:
+        """What reproduces the play."""
+        return self._core.seed
+
+    @property
+    def id(self) -> str:
+        """The session's name on the server, for REST; a secret."""
+        return self._core.id
 
     # ------------------------------------------------------------------ play
 
@@ -160,58 +100,95 @@ class Session:
         """Send `frame` and wait for its answer. Raises ServeError if none comes within `timeout_s`."""
         seq = self.send(frame)
         give_up = time.monotonic() + self.config.timeout_s
+        num_dropped = 0
         while (left_s := give_up - time.monotonic()) > 0:
-            action = self.latest(left_s)
-            if action is not None and action.seq == seq:
-                return action
+            message = self._newest(left_s)
+            if message is not None and message.seq == seq:
+                return self._core.hold(message, message.num_dropped + num_dropped, waits=True)
+            num_dropped += 0 if message is None else message.num_dropped
         do = "The server is overloaded or stuck: look at its /metrics."
         raise ServeError("no answer to a frame", got=f"{self.config.timeout_s} s of silence", do=do)
 
     def send(self, frame: Frame, *, capture_ns: int | None = None) -> int:
-        """Send `frame`, uint8 (H, W, 3), without waiting; its seq. capture_ns: of `time.monotonic_ns`, default now."""
-        capture_ns = time.monotonic_ns() if capture_ns is None else capture_ns
-        height, width = self.model.height, self.model.width
-        pixels = resize(check_frame(frame), height, width).tobytes()
-        self._seq += 1
-        self._send(encode_frame(FrameMessage(self._seq, capture_ns, Codec.RAW, pixels, width, height)))
-        return self._seq
+        """Send `frame`, uint8 (H, W, 3), without waiting; its seq. capture_ns: of `time.monotonic_ns`, default now.
+
+        While the connection is down nothing is sent; the newest frame is, once it is back.
+        """
+        with self._changed:
+            seq, message = self._core.frame(frame, capture_ns)
+        self._send(message)
+        return seq
 
     def latest(self, timeout_s: float = 0.0) -> Action | None:
         """The newest answer not seen yet; waits up to `timeout_s` for one, None if there is none. Raises ServeError."""
-        newest: ActionMessage | None = None
-        num_dropped = 0
-        while (message := self._receive(timeout_s if newest is None else 0.0)) is not None:
-            if isinstance(message, ActionMessage) and message.seq >= self._first_seq:
-                newest, num_dropped = message, num_dropped + message.num_dropped
-        return None if newest is None else self._hold(newest, num_dropped)
+        message = self._newest(timeout_s)
+        return None if message is None else self._core.hold(message, message.num_dropped)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the newest answer is no older than `patience_s`."""
-        return not self._is_lost and time.monotonic_ns() - self._held_ns <= self.config.patience_s * 1e9
+        """Whether the newest answer is no older than `patience_s`, and the connection stands."""
+        return self._lost is None and self._core.is_fresh
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the connection is lost, for now or for good: every key is up."""
+        return self._lost is not None or self._core.is_down
 
     @property
     def state(self) -> InputState:
         """What to hold right now: the newest answer, or what the fail-safe contract says when it is too old."""
-        if self._is_lost:
-            return NEUTRAL
-        if self.is_fresh:
-            return self._held
-        if self.config.fail_safe == "stop":
-            raise ServeError("no action for too long", got=f"more than {self.config.patience_s} s", do="Stop the game.")
-        if self.config.fail_safe == "hold":
-            return InputState(keys=self._held.keys, buttons=self._held.buttons, gamepad=self._held.gamepad)
-        return NEUTRAL
+        return self._core.state
+
+    def due(self) -> InputState | None:
+        """What to begin to hold now, None to go on: each tick of an answer once, when its time comes."""
+        return self._core.due()
+
+    def execute(self, state: InputState, seq: int | None = None) -> None:
+        """Tell what was really held in the tick of frame `seq`, default that of the newest answer.
+
+        A person took over, or the engine had a veto: the policy's past then holds that. Before the next frame, or it
+        counts for nothing (`num_late_feedback`).
+        """
+        with self._changed:
+            message = self._core.execute(state, seq)
+        self._send(message)
+
+    @property
+    def num_late_feedback(self) -> int:
+        """How often `execute` came too late to count."""
+        return self._core.num_late_feedback
 
     def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""
-        self._held, self._held_ns, self._first_seq = NEUTRAL, time.monotonic_ns(), self._seq + 1
-        self._send(json.dumps({"type": "session.reset"} | ({} if seed is None else {"seed": seed})))
-        self.seed = int(self._await_event("session.updated")["session"]["seed"])
+        with self._changed:
+            message = self._core.reset(seed)
+        self._send(message)
+        self._await_event("session.updated")
+
+    def sync_clock(self) -> ClockOffset:
+        """The server's clock beside `time.monotonic_ns`. Raises ServeError."""
+        offsets = []
+        for _ in range(_NUM_SYNCS):
+            self._send(json.dumps({"type": "clock.sync", "client_ns": time.monotonic_ns()}))
+            offsets.append(self._core.read_offset(self._await_event("clock.sync")))
+        return ClockOffset.best(offsets)
 
     def close(self) -> None:
         """End the session. Idempotent."""
-        self.closing.close()
+        with self._changed:
+            was_closed, self._is_closed = self._is_closed, True
+            is_down = self._core.is_down and self._lost is None
+            self._changed.notify_all()
+        if was_closed:
+            return
+        if self._resuming is not None:
+            self._resuming.join()
+        if not is_down:
+            with suppress(ConnectionClosed):
+                self._connection.send(json.dumps({"type": "session.close"}))
+        self._connection.close()
+        if self._connection.close_code != 1000 and self._lost is None and self._core.resume_token:
+            self._address.end_session(self.id)
 
     def __enter__(self) -> Self:
         return self
@@ -221,81 +198,143 @@ class Session:
 
     # ------------------------------------------------------------------ messages
 
-    def _hold(self, message: ActionMessage, num_dropped: int) -> Action:
-        now_ns = time.monotonic_ns()
-        self._held, self._held_ns = message.states[0], now_ns
-        return Action(
-            state=message.states[0],
-            seq=message.seq,
-            age_ms=(now_ns - message.capture_ns) / 1e6,
-            server_ms=message.age_us / 1e3,
-            num_dropped=num_dropped,
-            is_late=message.is_late,
-            confidence=dict(zip(self.model.factors, message.confidence[0].tolist(), strict=True)),
-        )
+    def _newest(self, timeout_s: float) -> ActionMessage | None:
+        """The newest answer that came; waits for the first."""
+        unread = self._core.take_unread()
+        messages = [] if unread is None else [unread]
+        give_up = time.monotonic() + timeout_s
+        while True:
+            is_over, message = self._receive(0.0 if messages else give_up - time.monotonic())
+            if isinstance(message, ActionMessage):
+                messages.append(message)
+            if is_over:
+                return newest_of(messages)
 
     def _await_event(self, kind: str) -> dict[str, Any]:
         give_up = time.monotonic() + self.config.timeout_s
         while (left_s := give_up - time.monotonic()) > 0:
-            message = self._receive(left_s)
-            if isinstance(message, dict) and message["type"] == kind:
+            _is_over, message = self._receive(left_s)
+            if isinstance(message, ActionMessage):
+                self._core.keep(message)
+            elif message is not None and message["type"] == kind:
                 return message
         raise ServeError(f"no {kind} from the server", got=f"{self.config.timeout_s} s of silence")
 
-    def _receive(self, timeout_s: float) -> ActionMessage | dict[str, Any] | None:
-        """The next message; None if none comes in time. Raises ServeError on `error` events and a lost connection."""
+    def _receive(self, timeout_s: float) -> tuple[bool, ActionMessage | dict[str, Any] | None]:
+        """Whether nothing more is there, and the next message. Raises ServeError on `error` and at the end."""
+        connection = self._wait_for_connection(timeout_s)
+        if connection is None:
+            return True, None
         try:
-            data = self._connection.recv(timeout=timeout_s)
+            data = connection.recv(timeout=max(0.0, timeout_s))
         except TimeoutError:
-            return None
+            return True, None
         except ConnectionClosed as error:
-            raise self._lost(error) from error
-        if isinstance(data, bytes):
-            return decode_action(data)
-        event = parse_event(data)
-        if event["type"] == "error":
-            problem = event.get("error", {})
-            raise ServeError(f"the server answered: {problem.get('title')}", do=str(problem.get("detail", "")))
-        self._note_goodbye(event)
-        return event
-
-    def _read_goodbye(self) -> None:
-        """Look for the server's last words among what was never read."""
-        with suppress(ConnectionClosed, ServeError, TimeoutError):
-            while True:
-                if isinstance(data := self._connection.recv(timeout=0), str):
-                    self._note_goodbye(parse_event(data))
-
-    def _note_goodbye(self, event: dict[str, Any]) -> None:
-        if event["type"] in ("session.going_away", "session.closed"):
-            self._goodbye = f"{event['type']} {event.get('reason', '')}".strip()
+            self._lose(connection, str(error))
+            return True, None
+        with self._changed:
+            return False, self._core.read(data)
 
     def _send(self, data: str | bytes) -> None:
+        connection = self._wait_for_connection(0.0)
+        if connection is None:
+            return  # what matters of it is sent again once the connection is back
         try:
-            self._connection.send(data)
+            connection.send(data)
         except ConnectionClosed as error:
-            raise self._lost(error) from error
+            self._lose(connection, str(error))
+            self._check()
 
-    def _lost(self, error: ConnectionClosed) -> ConnectionLostError:
-        if not self._is_lost:
-            self._is_lost, self._held = True, NEUTRAL
-            self._read_goodbye()
-        do = "Every key is released. See why the server ended, then open a new session: the stream's memory is gone."
-        return ConnectionLostError(f"lost the server {self._url}", got=self._goodbye or str(error), do=do)
+    # ------------------------------------------------------------------ the connection
 
+    def _connect(self) -> ClientConnection:
+        try:
+            opening = connect(self._address.stream_url, **self._address.socket_settings)
+            connection: ClientConnection = opening.__enter__()  # it outlives this function: `close` ends it
+        except CONNECT_ERRORS as error:
+            raise self._address.explain(error) from error
+        return connection
 
-def _read_model(model: dict[str, Any]) -> ModelInfo:
-    height, width, _channels = model["observation_space"]["shape"]
-    return ModelInfo(
-        name=model["name"],
-        fingerprint=model["fingerprint"],
-        height=height,
-        width=width,
-        fps=model["fps"],
-        factors=tuple(model["factors"]),
-    )
+    def _wait_for_connection(self, timeout_s: float) -> ClientConnection | None:
+        """The connection; None if it is down for so long. Raises ConnectionLostError if it is gone for good."""
+        with self._changed:
+            self._check()
+            if self._core.is_down:
+                self._changed.wait_for(lambda: self._lost or not self._core.is_down, max(0.0, timeout_s))
+                self._check()
+            return None if self._core.is_down else self._connection
 
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+        if self._is_closed:
+            raise ServeError("the session is closed", do="Open a new one.")
 
-def _unreachable(url: str, error: Exception) -> ServeError:
-    do = "Start a server with: gi serve --checkpoint PATH"
-    return ServeError("cannot reach the server", got=f"{url} ({error})", do=do)
+    def _lose(self, connection: ClientConnection, reason: str) -> None:
+        """The connection is gone: every key is up; resume in the background if the session may live on."""
+        with self._changed:
+            if connection is not self._connection or self._core.is_down or self._lost is not None or self._is_closed:
+                return
+            self._core.lose()
+            self._read_goodbye(connection)
+            if self._core.goodbye or not self._core.resume_token or self._core.resume_s <= 0:
+                self._end(self._core.goodbye or reason)
+            else:
+                self._resuming = threading.Thread(target=self._resume, args=(reason,), name="resume", daemon=True)
+                self._resuming.start()
+            self._changed.notify_all()
+
+    def _end(self, reason: str) -> None:
+        with self._changed:
+            self._lost = lost_error(self._address.http_url, reason)
+            self._changed.notify_all()
+
+    def _read_goodbye(self, connection: ClientConnection) -> None:
+        """Look for the server's last words among what was never read."""
+        with suppress(ConnectionClosed, ConcurrencyError, ServeError, TimeoutError):
+            while True:
+                if isinstance(data := connection.recv(timeout=0), str):
+                    self._core.read(data)
+
+    def _resume(self, reason: str) -> None:
+        """In a thread: connect again and again until the session is back, refused, or its time is over."""
+        give_up, delay_s = time.monotonic() + self._core.resume_s, FIRST_RETRY_S
+        while not self._is_closed and time.monotonic() < give_up:
+            try:
+                self._resume_once()
+                return
+            except ResumeRefusedError as refused:
+                self._end(str(refused))
+                return
+            except (ServeError, ConnectionClosed, TimeoutError) as error:
+                reason = str(error)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, delay_s * random.uniform(0.5, 1.5))
+            delay_s = min(LAST_RETRY_S, 2 * delay_s)
+        self._end(reason)
+
+    def _resume_once(self) -> None:
+        connection = self._connect()
+        try:
+            with self._changed:
+                message = self._core.resuming()
+            connection.send(message)
+            event = self._read_resumed(connection.recv)
+            with self._changed:
+                if self._is_closed:
+                    connection.send(json.dumps({"type": "session.close"}))
+                    connection.close()
+                    return
+                for data in self._core.after_resume(event):
+                    connection.send(data)
+                self._connection, self._core.is_down = connection, False
+                self._changed.notify_all()
+        except BaseException:
+            connection.close()
+            raise
+
+    def _read_resumed(self, receive: Callable[..., str | bytes]) -> dict[str, Any]:
+        event = self._core.read(receive(timeout=self.config.timeout_s))
+        if not isinstance(event, dict) or event["type"] != "session.resumed":
+            raise ServeError("the server answered session.resume with another message")
+        return event

@@ -52,7 +52,10 @@ def test_in_real_time_a_slow_server_costs_frames_not_time() -> None:
 def test_a_server_that_goes_in_the_middle_leaves_no_key_down(end: signal.Signals) -> None:
     game = CountingGame(num_ticks=900)
     clock = RealTimeEnvironment(game)
-    with serving_elsewhere() as (process, url), Client(url).session(SessionConfig(fail_safe="hold")) as session:
+    with (
+        serving_elsewhere() as (process, url),
+        Client(url).session(SessionConfig(on_late="hold", resume_s=0.3)) as session,
+    ):
 
         def end_the_server() -> None:
             wait_until(lambda: game.last_held.keys == {"KeyW"})

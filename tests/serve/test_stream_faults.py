@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gi_model.actions import NEUTRAL
 from gi_model.errors import ServeError
-from gi_serve.client import ConnectionLostError, SessionConfig
+from gi_serve.client import ConnectionLostError, LateActionError, SessionConfig
 from gi_serve.protocol import Codec, FrameMessage, decode_action, encode_frame
 from tests.serve.fake_steppers import EchoStepper, FailingStepper
 from tests.serve.pictures import jpeg_of, paint, png_of, read_age, read_identity
@@ -147,7 +147,7 @@ def test_a_server_that_goes_says_goodbye() -> None:
 
 def test_a_lost_server_releases_every_key() -> None:
     with serving(EchoStepper()) as running:
-        session = running.session(SessionConfig(fail_safe="hold"))
+        session = running.session(SessionConfig(on_late="hold", resume_s=0))
         assert session.act(paint(5)).state == session.state != NEUTRAL
         running.stop()
         with pytest.raises(ConnectionLostError, match="new session"):
@@ -157,19 +157,24 @@ def test_a_lost_server_releases_every_key() -> None:
             running.session()
 
 
-@pytest.mark.parametrize("fail_safe", ["hold", "neutral", "stop"])
-def test_the_fail_safe_contract_holds_when_answers_stop(running: Running, fail_safe: Any) -> None:
-    with running.session(SessionConfig(fail_safe=fail_safe, patience_s=0.05)) as session:
+@pytest.mark.parametrize("on_late", ["hold", "neutral", "stop"])
+def test_the_on_late_contract_holds_when_answers_stop(running: Running, on_late: Any) -> None:
+    with running.session(SessionConfig(on_late=on_late, patience_s=0.05)) as session:
         held = session.act(paint(40)).state
         assert session.state == held
         time.sleep(0.1)
-        if fail_safe == "stop":
+        if on_late == "stop":
             with pytest.raises(ServeError, match="too long"):
                 _ = session.state
         else:
-            assert session.state.keys == (held.keys if fail_safe == "hold" else frozenset())
+            assert session.state.keys == (held.keys if on_late == "hold" else frozenset())
             assert session.state.motion == (0, 0)
-        assert session.act(paint(41)).state == session.state
+        assert session.act(paint(41)).state.keys == {"KeyW"}
+        if on_late == "stop":  # for good: it is not for a late answer to start it again
+            with pytest.raises(LateActionError):
+                _ = session.state
+        else:
+            assert session.state.keys == {"KeyW"}
 
 
 def test_one_thread_sends_while_another_reads(running: Running) -> None:
