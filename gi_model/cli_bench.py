@@ -11,11 +11,14 @@ from typing import Annotated
 
 import typer
 
+from gi_model.cli_bench_model import model_command
+
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
     bench = typer.Typer(no_args_is_help=True, help="Measure, beside a baseline in the same run.")
     bench.command("codec")(codec_command)
+    bench.command("model")(model_command)
     for entry in sorted(entry_points(group="gi.benchmarks"), key=lambda entry: entry.name):
         entry.load()(bench)
     app.add_typer(bench, name="bench")

@@ -91,7 +91,7 @@ class GraphedStep:
 
 def capture_cuda(run: Callable[[], Outputs]) -> Replay:
     """Record `run` as a CUDA graph. The replay leaves its results where `run` left them."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):

@@ -22,7 +22,8 @@ def by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Softmax attention as the formula says, keys repeated for the heads that share them."""
     key, value = (part.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for part in (key, value))
     scores = (query @ key.transpose(-1, -2)) / query.shape[-1] ** 0.5
-    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
+    mixed: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ value
+    return mixed
 
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads", "per_tick"), SHAPES)
