@@ -95,9 +95,10 @@ class ActionDecoder(nn.Module):
         targets = _smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
         self.register_buffer("motion_targets", targets, persistent=False)
 
-    def forward(self, features: Tensor, tokens: Tensor) -> DecoderScore:
-        """`score`, for callers that must go through a module's hooks, as sharded weights do."""
-        return self.score(features, tokens)
+    def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`score` as a tuple: a module's hooks, which bring sharded weights, do not look into a dataclass."""
+        score = self.score(features, tokens)
+        return score.log_probs, score.nll, score.loss
 
     def score(self, features: Tensor, tokens: Tensor) -> DecoderScore:
         """Features (N, D) and the tokens played, int64 (N, K)."""
@@ -138,11 +139,16 @@ class ActionDecoder(nn.Module):
 
     def _draw_any(self, hidden: Tensor, tokens: Tensor, slot: int, rule: Draw) -> tuple[Tensor, Tensor]:
         """Any device: all logits, masked to what each row's device and list allow."""
+        allowed = self.allowed(tokens, slot)
+        return draw(self.head(hidden).float().masked_fill(~allowed, float("-inf")), slot, rule)
+
+    def allowed(self, tokens: Tensor, slot: int) -> Tensor:
+        """bool (N, A): what slot `slot` may hold after the tokens before it, int64 (N, K)."""
         device = (tokens[:, 0] == self.space.gamepad_id).long()  # slot 0 is alike on both
         allowed = self.legal[device, slot]
-        if slot:
-            allowed = allowed & (self._rising(tokens[:, slot - 1]) | ~self.is_list[device, slot][:, None])
-        return draw(self.head(hidden).float().masked_fill(~allowed, float("-inf")), slot, rule)
+        if not slot:
+            return allowed
+        return allowed & (self._rising(tokens[:, slot - 1]) | ~self.is_list[device, slot][:, None])
 
     def _draw_keyboard(self, hidden: Tensor, tokens: Tensor, slot: int, rule: Draw) -> tuple[Tensor, Tensor]:
         """The same draw where no row plays a gamepad: a slot's legal ids are one range, and only they are scored."""

@@ -17,6 +17,7 @@ from gi_model.actions import ActionSpace
 from gi_model.backbone import hidden_dim
 from gi_model.config import PolicyConfig
 from gi_model.encoder import TimmEncoder, cell_channels, count_cells
+from gi_model.motion_encoder import CELLS, CHANNELS, HIDDEN, REACH, REACH_DOWN, REGIONS
 from gi_model.policy import Policy
 
 BACKWARD = 2  # a backward pass computes two products for each of the forward pass
@@ -84,7 +85,7 @@ def count(config: PolicyConfig) -> Flops:
         policy = Policy(config)
     backbone = config.num_layers * _block(config.dim, config.num_kv_heads * config.head_dim)
     fixed = Parts(
-        encoder=_encoder(config, policy),
+        encoder=_encoder(config, policy) + (motion_flops(config) if config.lookahead_ticks else 0.0),
         past=0.0 if policy.past is None else _linear(policy.space.num_tokens * config.decoder_dim, config.dim),
         backbone=config.tokens_per_frame * backbone,
         attention=0.0,
@@ -129,6 +130,17 @@ def _encoder(config: PolicyConfig, policy: Policy) -> float:
         total += cells * per_cell
         num_features = cells * cell_channels(dim)
     return total + _linear(num_features, config.tokens_per_frame * config.dim)
+
+
+def motion_flops(config: PolicyConfig) -> float:
+    """Of the comparison of a frame with the next one, in models that see later frames."""
+    stride, reach = max(1, config.width // CELLS), (2 * REACH_DOWN + 1) * (2 * REACH + 1)
+    kernel, padding = stride + 1, stride // 2
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (config.height, config.width))
+    cells = height * width * _linear(kernel * kernel * 3, CHANNELS)
+    matches = (2 * REACH_DOWN + 1) * height * width * _linear(CHANNELS, width + 2 * REACH)
+    numbers = reach * REGIONS[0] * REGIONS[1]
+    return cells + matches + _linear(numbers, HIDDEN) + _linear(HIDDEN, config.tokens_per_frame * config.dim)
 
 
 def _convolved(side: int, kernel: int, stride: int) -> int:

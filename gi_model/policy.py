@@ -20,6 +20,7 @@ from gi_model.config import PolicyConfig
 from gi_model.decoder import ActionDecoder, DecoderScore
 from gi_model.encoder import build_encoder
 from gi_model.errors import ConfigError
+from gi_model.motion_encoder import MotionEncoder
 from gi_model.sampling import Draw
 
 
@@ -60,6 +61,7 @@ class Policy(nn.Module):
         embedding = nn.Embedding(self.space.vocabulary_size, config.decoder_dim)
         nn.init.normal_(embedding.weight, std=0.1)
         self.encoder = build_encoder(config)
+        self.motion = MotionEncoder(config) if config.lookahead_ticks else None
         self.past = PastAction(config, self.space, embedding) if config.past_actions != "none" else None
         self.backbone = Backbone(config)
         self.decoder = ActionDecoder(config, self.space, embedding)
@@ -82,22 +84,25 @@ class Policy(nn.Module):
 
     def score(self, batch: Batch) -> DecoderScore:
         """How likely the player's tokens are, of all ticks, N = B T."""
-        score: DecoderScore = self.decoder(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1))
-        return score
+        return DecoderScore(*self.decoder(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1)))
 
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D).
 
         Each depends on its own and earlier frames and on earlier actions only, unless `lookahead_ticks` is set.
         """
-        frames = batch.rgb()
-        tokens = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        tokens = self.encode(batch.rgb())
         if self.past is not None:
             actions = torch.cat([batch.previous[:, None], batch.actions[:, :-1]], dim=1)
             known = torch.cat([batch.previous_known[:, None], batch.known[:, :-1]], dim=1)
             tokens = tokens + self.past(actions, self._drop(known, batch.draws))[:, :, None]
         features: Tensor = self.backbone(tokens)
         return features.mean(dim=2)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames uint8 (B, T, 3, H, W) -> tokens (B, T, V, D): each frame's; for a model that looks ahead also motion."""
+        tokens: Tensor = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return tokens if self.motion is None else tokens + self.motion(frames)
 
     def _drop(self, known: Tensor, draws: Tensor | None) -> Tensor:
         """Hide past actions at random while training, so that play never hangs on them alone. Both (B, T)."""
