@@ -43,6 +43,7 @@ class TrainConfig:
     evaluate_batches: int = 20
     save_every: int = 500
     keep: int = 2  # newest step checkpoints
+    log_windows: bool = False  # write down which windows each rank consumed in which step
 
     def __post_init__(self) -> None:
         for name in (
@@ -81,6 +82,8 @@ class TrainConfig:
         return lr_at(self, step)
 
 
+_LONG: Final[dict[str, Any]] = {"window_ticks": 200, "precision": "bf16", "compile": True, "save_every": 1000}
+
 PRESETS: Final[Mapping[str, TrainConfig]] = {
     # gi pretrain --preset debug: seconds on a CPU; learns nothing, exercises everything.
     "debug": TrainConfig(
@@ -89,4 +92,30 @@ PRESETS: Final[Mapping[str, TrainConfig]] = {
     # gi pretrain --preset tiny, on the corpus of `make demo`: 225 s on one of two Xeon cores (1,800 frames/s), the
     # other playing baselines; held-out loss about 3.8 nats a tick, mean normalised score over three games about 0.8.
     "tiny": TrainConfig(),
+    # Windows as long as the model's own: a distance between ticks that was never trained must not come up in play. No
+    # size from here on was trained yet; rates are those usual at these widths, batches thousands of frames.
+    # gi pretrain --preset small: one GPU; 16 windows of ten seconds, 3,200 frames a step.
+    "small": TrainConfig(steps=20_000, batch_size=16, lr_peak=6e-4, warmup_steps=500, **_LONG),
+    # gi pretrain --preset base: one H100 or a few.
+    "base": TrainConfig(steps=100_000, batch_size=64, lr_peak=3e-4, warmup_steps=1000, **_LONG),
+    # accelerate launch ... gi pretrain --preset large: eight H100.
+    "large": TrainConfig(
+        steps=200_000,
+        batch_size=256,
+        lr_peak=2e-4,
+        warmup_steps=2000,
+        strategy="fsdp2",
+        activation_checkpointing=True,
+        **_LONG,
+    ),
+    # The same over several nodes.
+    "xl": TrainConfig(
+        steps=300_000,
+        batch_size=512,
+        lr_peak=1.5e-4,
+        warmup_steps=3000,
+        strategy="fsdp2",
+        activation_checkpointing=True,
+        **_LONG,
+    ),
 }
