@@ -40,7 +40,7 @@ from gi_serve.problems import (
     Problem,
 )
 from gi_serve.protocol import ActionMessage, FrameMessage
-from gi_serve.scheduling import choose_size
+from gi_serve.scheduling import choose
 from gi_serve.sessions import Nobody, ReadyFrame, Session, SessionOptions, Sink
 from gi_serve.step_times import StepTimes
 
@@ -220,18 +220,16 @@ class Engine:
         """Let `pixels`, of the model's size, wait for the next step; a frame that already waits is dropped."""
         if session.is_closed:
             return
-        due_ns = session.due_ns
-        self._discard_pending(session)
-        deadline_ns = received_ns + int(session.options.deadline_s * 1e9)
-        session.due_ns = deadline_ns if due_ns is None else due_ns
-        session.pending = ReadyFrame(
+        frame = ReadyFrame(
             pixels=pixels,
             seq=message.seq,
             capture_ns=message.capture_ns,
             received_ns=received_ns,
             ready_ns=time.monotonic_ns(),
-            deadline_ns=deadline_ns,
+            deadline_ns=received_ns + int(session.options.deadline_s * 1e9),
         )
+        if (replaced := session.put_pending(frame)) is not None:
+            self.drop(session, replaced.seq)
         self._pending.add(session)
         if not self._is_stepping and not self._is_scheduled:
             self._is_scheduled = True
@@ -276,18 +274,10 @@ class Engine:
 
     def _take_batch(self) -> Iterator[Entry]:
         """The frames of the next step, longest wait first; the rest goes on waiting."""
-        waiting = sorted(
-            (session.due_ns or 0, session.slot, session, frame)
-            for session in self._pending
-            if (frame := session.pending) is not None
-        )
-        frames = [frame for _due_ns, _slot, _session, frame in waiting]
-        size = choose_size(frames, self.times, time.monotonic_ns())
-        for _due_ns, slot, session, frame in waiting[:size]:
+        for session in choose(self._pending, self.times, time.monotonic_ns()):
             self._pending.discard(session)
-            session.pending = session.due_ns = None
-            session.stepped_seq, session.answered = frame.seq, None
-            yield Entry(session, frame, slot, session.life, session.is_fresh, session.options.sampling)
+            frame = session.take_pending()
+            yield Entry(session, frame, session.slot, session.life, session.is_fresh, session.options.sampling)
             session.is_fresh = False
 
     def _finish_step(self, outcome: Outcome) -> None:

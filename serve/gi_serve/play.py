@@ -92,9 +92,8 @@ class RealTimePlay:
         return seen
 
     def _hold(self, action: Action | None) -> None:
+        if (state := self._session.due()) is not None:
+            self._env.hold(state)
         if action is not None:
-            self._env.hold(action.state)
             self._latencies_ms.append(action.age_ms)
             self._num_dropped += action.num_dropped
-        elif not self._session.is_fresh:
-            self._env.hold(self._session.state)

@@ -118,6 +118,21 @@ class Session:
         default_factory=lambda: deque(maxlen=_ANSWERS_KEPT)
     )  # seq, reported before
 
+    def put_pending(self, frame: ReadyFrame) -> ReadyFrame | None:
+        """Let `frame` wait; the one in whose place it waits, whose time in the queue it inherits."""
+        replaced, self.pending = self.pending, frame
+        if self.due_ns is None:
+            self.due_ns = frame.deadline_ns
+        return replaced
+
+    def take_pending(self) -> ReadyFrame:
+        """The frame that waits, on its way into the model."""
+        frame = self.pending
+        assert frame is not None
+        self.pending = self.due_ns = self.answered = None
+        self.stepped_seq = frame.seq
+        return frame
+
     def answer(self, message: ActionMessage) -> None:
         """Frame `message.seq` was answered."""
         self.num_answers += 1
