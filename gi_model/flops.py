@@ -138,7 +138,8 @@ def motion_flops(config: PolicyConfig) -> float:
     kernel, padding = stride + 1, stride // 2
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (config.height, config.width))
     cells = height * width * _linear(kernel * kernel * 3, CHANNELS)
-    matches = (2 * REACH_DOWN + 1) * height * width * _linear(CHANNELS, width + 2 * REACH)
+    rows = -(-height // REGIONS[0]) * REGIONS[0]
+    matches = (2 * REACH_DOWN + 1) * rows * width * _linear(CHANNELS, width + 2 * REACH)
     numbers = reach * REGIONS[0] * REGIONS[1]
     return cells + matches + _linear(numbers, HIDDEN) + _linear(HIDDEN, config.tokens_per_frame * config.dim)
 

@@ -2,11 +2,11 @@
 
 The action of tick t shows in what changes from frame t to frame t + 1. Attention over one token a frame cannot recover
 a shift of the picture: each frame was reduced to a vector before it met its neighbour. So frames meet while they are
-pictures still: features of a small convolution are compared at every displacement of up to `REACH` cells (a cost volume,
-as in FlowNet, Dosovitskiy et al. 2015), and mean agreements by region of the picture say where to it moved. Matching is
-a product, which the 3D convolutions of VPT (Baker et al. 2022, appendix D) have to learn from tens of thousands of hours.
+pictures still: features of a small convolution are compared at every displacement of up to `REACH` cells (a cost
+volume, as in FlowNet, Dosovitskiy et al. 2015); agreement by region of the picture says where to it moved. Matching is
+a product, which convolutions over both frames (VPT, Baker et al. 2022) have to learn from far more data.
 
-B windows, T ticks, C channels, h x w cells, S = (2 * REACH_DOWN + 1) * (2 * REACH + 1) displacements.
+B windows, T ticks, C channels, h x w cells, S displacements, (2 * REACH_DOWN + 1) * (2 * REACH + 1) of them.
 """
 
 from typing import Final
@@ -21,7 +21,8 @@ CELLS: Final = 40  # about so many across the picture
 CHANNELS: Final = 6
 REACH: Final = 8  # cells to either side: a fifth of the picture a tick
 REACH_DOWN: Final = 2
-REGIONS: Final = (3, 2)  # rows and columns of the picture that may move differently: walking is not turning
+DOWN: Final = range(2 * REACH_DOWN + 1)
+REGIONS: Final = (3, 2)  # bands and halves of the picture that may move differently: walking is not turning
 HIDDEN: Final = 128
 
 
@@ -57,21 +58,36 @@ class MotionEncoder(nn.Module):
 
 
 def agreement(here: Tensor, there: Tensor) -> Tensor:
-    """Mean products of two feature maps (N, C, h, w) at every displacement, by region, over their energy: (N, S, 6).
+    """Cosine of two feature maps (N, C, h, w) at every displacement, by region: (N, REGIONS[0], REGIONS[1], S).
 
-    Rows are matched by one matrix product each: all places against all places, of which the diagonals are kept.
+    A band of rows is matched by one matrix product, all columns against all columns, of which the diagonals are kept:
+    wasteful in operations and several times faster than shifting the maps one displacement after another.
     """
-    num_rows, width = here.shape[-2:]
-    padded = F.pad(there, (REACH, REACH, REACH_DOWN, REACH_DOWN))
-    query, keys = here.permute(0, 2, 3, 1), padded.permute(0, 2, 1, 3)  # (N, h, w, C), (N, h + ..., C, w + ...)
-    found = []
-    for down in range(2 * REACH_DOWN + 1):
-        products = query @ keys[:, down : down + num_rows]  # (N, h, w, w + 2 REACH)
-        skewed = F.pad(products.flatten(2), (0, width)).unflatten(2, (width, width + 2 * REACH + 1))
-        found.append(F.adaptive_avg_pool2d(skewed[..., : 2 * REACH + 1].permute(0, 3, 1, 2), REGIONS))
-    energy = [F.adaptive_avg_pool2d(cells.square().sum(1, keepdim=True), REGIONS) for cells in (here, there)]
-    scale = (energy[0] * energy[1] + 1e-4).rsqrt()
-    return (torch.cat(found, dim=1) * scale).flatten(2)
+    bands = [_bands(F.pad(there, (REACH, REACH, REACH_DOWN, REACH_DOWN))[:, :, down:], here.shape[2]) for down in DOWN]
+    query = _bands(here, here.shape[2])
+    products = torch.stack([_diagonals(query.transpose(-1, -2) @ keys) for keys in bands], dim=-2).flatten(-2)
+    energy = [_bands(cells, here.shape[2]).square().sum(-2)[..., None] for cells in (here, there)]
+    scale = (_halves(energy[0]) * _halves(energy[1]) + 1e-4).rsqrt()
+    return _halves(products) * scale
+
+
+def _bands(cells: Tensor, height: int) -> Tensor:
+    """The first `height` rows in bands, channels and rows together: (N, C, ..., w) -> (N, bands, C * rows, w)."""
+    num_rows = -(-height // REGIONS[0])
+    padded = F.pad(cells[:, :, :height], (0, 0, 0, num_rows * REGIONS[0] - height))
+    return padded.unflatten(2, (REGIONS[0], num_rows)).transpose(1, 2).flatten(2, 3)
+
+
+def _diagonals(products: Tensor) -> Tensor:
+    """Entries (x, x + i) for i in 0 ... 2 REACH: (..., w, w + 2 REACH) -> (..., w, 2 REACH + 1)."""
+    width, length = products.shape[-2:]
+    return F.pad(products.flatten(-2), (0, width)).unflatten(-1, (width, length + 1))[..., : 2 * REACH + 1]
+
+
+def _halves(columns: Tensor) -> Tensor:
+    """Sums over the left and the right half: (N, bands, w, X) -> (N, bands, 2, X)."""
+    middle = columns.shape[2] // 2
+    return torch.stack([columns[:, :, :middle].sum(2), columns[:, :, middle:].sum(2)], dim=2)
 
 
 def _find_edges(features: nn.Conv2d) -> None:

@@ -100,7 +100,7 @@ class Policy(nn.Module):
         return features.mean(dim=2)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Frames uint8 (B, T, 3, H, W) -> tokens (B, T, V, D): each frame's; for a model that looks ahead also motion."""
+        """Frames uint8 (B, T, 3, H, W) -> tokens (B, T, V, D): each frame's, and motion if it looks ahead."""
         tokens: Tensor = self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         return tokens if self.motion is None else tokens + self.motion(frames)
 

@@ -1,10 +1,10 @@
 """`relabel`: a corpus like another, with other labels: videos are copied byte for byte, shard by shard.
 
-A label lies beside its video in a shard and is hashed with it, so new labels mean new shards; they cost the bytes of the
-videos once more, and every reader, view, and export understands the result without knowing how it came about. Rejected:
-labels in files of their own beside an old corpus (each reader would have to join two places, and a hash could no longer
-say that a clip is whole). Shards are planned from the source's index alone, so any process can write any of them, in any
-order, and a call that was killed is continued by the same call to the same bytes.
+A label lies beside its video in a shard and is hashed with it, so new labels mean new shards; they cost the bytes of
+the videos once more, and every reader, view, and export understands the result without knowing how it came about.
+Rejected: labels in files beside an old corpus (each reader would have to join two places, and no hash could say that a
+clip is whole). Shards are planned from the source's index alone: any process can write any of them, in any order, and a
+call that was killed is continued by the same call, to the same bytes.
 """
 
 import json
