@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gi_data import bench_reader_floor as floor
 from gi_data import shuffle_quality
-from gi_data.bench_reader_meter import Sample, Score, measure
+from gi_data.bench_reader_meter import Sample, Score, measure, paired
 from gi_data.bench_reader_naive import NaiveConfig, read_naively
 from gi_data.bench_reader_peers import PeerMissingError, PeerRun
 from gi_data.corpus import Corpus
@@ -68,10 +68,11 @@ class ReaderBench:
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise: `value` is our speed over the other's; None: the other did not run."""
+    """A promise: `value` is our best speed over the other's, `paired` the median over pairs; None: it did not run."""
 
     name: str
     value: float | None
+    paired: float | None
     at_least: float
 
 
@@ -149,8 +150,8 @@ def make_contestants(corpus: Corpus, config: ReaderBench, folder: Path) -> list[
     videos = [corpus.read_video(row) for row in rows]
     return [
         Contestant(PACKETS, ORDERED, lambda: floor.decode_packets(videos)),
-        Contestant(FLOOR, ORDERED, lambda: floor.decode_videos(videos)),
-        Contestant("floor: the same, to RGB", ORDERED, lambda: floor.decode_videos_to_rgb(videos)),
+        Contestant("floor: mp4 in memory, to RGB", ORDERED, lambda: floor.decode_videos_to_rgb(videos)),
+        Contestant(FLOOR, ORDERED, lambda: floor.decode_videos(videos)),  # ours in order comes next: they are a pair
         *_ours(corpus, config, folder),
         *_naive(corpus, config),
         *_peers(corpus, config, folder, videos),
@@ -276,9 +277,10 @@ def _too_small(scores: Sequence[Score]) -> list[str]:
 
 
 def _bars(scores: Sequence[Score]) -> list[Bar]:
-    speeds = {(score.name, score.order): score.best for score in scores}
+    by_name = {(score.name, score.order): score for score in scores}
     bars = []
     for name, order, other, other_order, at_least in BARS:
-        theirs = speeds.get((other, other_order))
-        bars.append(Bar(name, speeds[OURS, order] / theirs if theirs else None, at_least))
+        ours, theirs = by_name[OURS, order], by_name.get((other, other_order))
+        value, pairs = (ours.best / theirs.best, paired(ours, theirs)) if theirs else (None, None)
+        bars.append(Bar(name, value, pairs, at_least))
     return bars

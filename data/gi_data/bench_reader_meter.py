@@ -1,7 +1,8 @@
 """What a benchmark counts: frames, CPU seconds of the process and of children it has waited for, wall seconds, memory.
 
 CPU time, not wall time, is the measure: a loader shares its machine with training, and other processes on the machine
-disturb it less. Best of several is the figure of a quiet machine; the median says how quiet it was.
+disturb it less. Best of several is the figure of a quiet machine; the median says how quiet it was. On a noisy one two
+bests come from different minutes: the fairer ratio is that of two readings which followed each other, by its median.
 """
 
 import os
@@ -42,6 +43,7 @@ class Score:
     median: float  # frames a CPU-second
     wall: float  # frames a second of the clock, best
     decoded: int  # frames, in one repetition; 0: not known
+    speeds: tuple[float, ...] = ()  # frames a CPU-second, of each repetition
 
     @classmethod
     def of(cls, name: str, order: str, samples: Sequence[Sample]) -> Self:
@@ -49,7 +51,14 @@ class Score:
         speeds = [sample.frames_per_cpu_s for sample in samples]
         wall = max(sample.frames / max(sample.wall_s, 1e-9) for sample in samples)
         first = samples[0]
-        return cls(name, order, first.frames, len(samples), max(speeds), median(speeds), wall, first.decoded)
+        return cls(
+            name, order, first.frames, len(samples), max(speeds), median(speeds), wall, first.decoded, tuple(speeds)
+        )
+
+
+def paired(ours: Score, theirs: Score) -> float:
+    """Our speed over theirs: the median of the ratios of readings that followed each other."""
+    return median(one / other for one, other in zip(ours.speeds, theirs.speeds, strict=False))
 
 
 def measure(work: Callable[[], int]) -> Sample:

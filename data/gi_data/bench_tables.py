@@ -28,7 +28,7 @@ def print_reader(report: ReaderReport, soaked: Soak | None, config: ReaderBench)
     console = Console(highlight=False)
     console.print(table)
     for bar in report.bars:
-        value = "not measured" if bar.value is None else f"{bar.value:.2f}"
+        value = "not measured" if bar.value is None else f"{bar.value:.2f} by best, {bar.paired:.2f} by pairs:"
         colour = "yellow" if bar.value is None else "green" if bar.value >= bar.at_least else "red"
         console.print(f"[{colour}]{value}[/] {bar.name} (wanted: {bar.at_least:.2f})")
     console.print(f"{report.bytes_per_hour / 1e9:.3f} GB an hour, {report.clips} clips")

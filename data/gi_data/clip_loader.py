@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gi_data.blend import Blend
 from gi_data.corpus import Corpus
+from gi_data.decoders import Decoders
 from gi_data.index import IndexRow
 from gi_data.video import decode, decode_planes
 from gi_model.actions import ActionSpace, Bindings, InputColumns
@@ -60,6 +61,7 @@ class ClipLoader:
     ) -> None:
         self.corpus, self.height, self.width, self.is_planes = corpus, height, width, is_planes
         self._space = action_space
+        self._decoders = Decoders()
         self._lost: dict[int, Counter[str]] = {}
 
     @property
@@ -90,7 +92,7 @@ class ClipLoader:
         labels = self.corpus.read_label_columns(row)[row.first_tick : row.first_tick + row.num_ticks]
         video = self.corpus.read_video(row)
         if self.is_planes:
-            decode_planes(video, row.key, stored)
+            decode_planes(video, row.key, stored, decoders=self._decoders)
         else:
             rgb = decode(video, row.key, frames=needed, height=self.height, width=self.width)
             for start, frames in stored:

@@ -24,6 +24,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from gi_data.cut_file import CutFile, whole_boxes
+from gi_data.decoders import Decoders
+from gi_data.fragments import find_samples
 from gi_data.storage import disk_error
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import MAX_SIDE, Frame, resize
@@ -41,6 +43,7 @@ _NO_PROBING = {"fpsprobesize": "0"}  # of our own files: no frame is decoded to 
 _BT709 = 1  # the same number in H.264's tables of matrix, primaries, and transfer
 _LIMITED = 1
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"  # quoted: generic for the type checker only
+_Rows: TypeAlias = tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]  # (H,), (H / 2,), (H / 2,)
 _CHUNK = 8  # frames resized at a time: large enough for numpy, small enough for the CPU's cache
 
 
@@ -124,30 +127,31 @@ def decode(video: bytes, name: str, *, frames: range, height: int, width: int) -
     return rgb
 
 
-def decode_planes(video: bytes, name: str, targets: Sequence[tuple[int, Planes]]) -> None:
+def decode_planes(
+    video: bytes, name: str, targets: Sequence[tuple[int, Planes]], *, decoders: Decoders | None = None
+) -> None:
     """Decode frames straight to where they belong: a first frame, and planes uint8 (T, H * 3 / 2, W) from it on, each.
 
-    H, W: the size of the video. Raises ClipError naming clip `name`.
+    H, W: the size of the video. decoders: kept by who reads many clips. Raises ClipError naming clip `name`.
     """
     height, width = size_of(targets[0][1])
-    places: list[tuple[int, Planes, Planes]] = []
+    places: list[tuple[int, _Rows]] = []
     for first, out in targets:
-        luma, chroma = out[:, :height], out[:, height:].reshape(-1, 2, height // 2, width // 2)
-        places += zip(range(first, first + len(out)), luma, chroma, strict=True)
+        places += zip(range(first, first + len(out)), _rows_of(out), strict=True)
     places.sort(key=itemgetter(0))
     upcoming = iter(places)
-    wanted, y, uv = next(upcoming)
-    with _decoding(video, name, wanted) as (first, pictures):
+    wanted, rows = next(upcoming)
+    with _decoding_samples(video, name, wanted, decoders or Decoders()) as (first, pictures):
         number = first - 1
         for number, picture in enumerate(pictures, first):
             if number == first:
                 _check_size(picture, height, width, name)
             while number == wanted:
-                _copy_planes(picture, y, uv)
+                _copy_planes(picture, rows)
                 place = next(upcoming, None)
                 if place is None:
                     return
-                wanted, y, uv = place
+                wanted, rows = place
     raise _ends_early(name, got=number + 1, expected=places[-1][0] + 1)
 
 
@@ -286,6 +290,23 @@ def _decoding(video: bytes, name: str, start: int) -> Iterator[tuple[int, Iterat
         raise _unreadable(name, error) from error
 
 
+@contextmanager
+def _decoding_samples(
+    video: bytes, name: str, start: int, decoders: Decoders
+) -> Iterator[tuple[int, Iterator[av.VideoFrame]]]:
+    """`_decoding`, faster for videos of our own. Not for RGB: an mp4 may name colours that its H.264 does not."""
+    samples = find_samples(video)
+    if samples is None:
+        with _decoding(video, name, start) as decoding:
+            yield decoding
+        return
+    try:
+        with decoders.decoding(video, samples, start) as decoding:
+            yield decoding
+    except av.FFmpegError as error:
+        raise _unreadable(name, error) from error
+
+
 def _pictures(video: bytes, name: str, frames: range) -> Iterator[av.VideoFrame]:
     """Exactly the pictures `frames` of a video. Raises ClipError where it ends early or cannot be decoded."""
     number = -1
@@ -309,13 +330,18 @@ def _packets_for(container: InputContainer, start: int) -> tuple[int, Iterator[_
     return first, chain(needed, packets)
 
 
-def _copy_planes(picture: av.VideoFrame, luma: Planes, chroma: Planes) -> None:
-    """Copy Y to (H, W) and U, V to (2, H / 2, W / 2), without the padding at the end of their rows."""
-    y, u, v = picture.planes
-    half = chroma.shape[1:]
-    luma[:] = np.ndarray(luma.shape, np.uint8, y, 0, (y.line_size, 1))  # type: ignore[arg-type]
-    chroma[0] = np.ndarray(half, np.uint8, u, 0, (u.line_size, 1))  # type: ignore[arg-type]
-    chroma[1] = np.ndarray(half, np.uint8, v, 0, (v.line_size, 1))  # type: ignore[arg-type]
+def _rows_of(planes: Planes) -> Iterator[_Rows]:
+    """The rows of Y, of U, and of V of each of T pictures, a row an element: numpy moves elements in one piece."""
+    height, width = size_of(planes)
+    luma, chroma = planes[:, :height], planes[:, height:].reshape(-1, 2, height // 2, width // 2)
+    y, uv = (plane.view(f"V{plane.shape[-1]}")[..., 0] for plane in (luma, chroma))
+    return zip(y, uv[:, 0], uv[:, 1], strict=True)
+
+
+def _copy_planes(picture: av.VideoFrame, rows: _Rows) -> None:
+    """Copy Y, U, and V, without the padding at the end of their rows."""
+    for plane, out in zip(picture.planes, rows, strict=True):
+        out[...] = np.ndarray(out.shape, out.dtype, plane, 0, (plane.line_size,))  # type: ignore[arg-type]
 
 
 def _check_size(picture: av.VideoFrame, height: int, width: int, name: str) -> None:
@@ -327,9 +353,8 @@ def _check_size(picture: av.VideoFrame, height: int, width: int, name: str) -> N
 def _converted(pictures: Sequence[av.VideoFrame]) -> NDArray[np.uint8]:
     height, width = pictures[0].height, pictures[0].width
     planes = np.empty((len(pictures), height * 3 // 2, width), dtype=np.uint8)
-    chroma = planes[:, height:].reshape(-1, 2, height // 2, width // 2)
-    for index, picture in enumerate(pictures):
-        _copy_planes(picture, planes[index, :height], chroma[index])
+    for picture, rows in zip(pictures, _rows_of(planes), strict=True):
+        _copy_planes(picture, rows)
     return to_rgb(planes)
 
 

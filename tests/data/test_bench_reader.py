@@ -21,7 +21,7 @@ from gi_data.bench_reader import (
     num_readings,
     run,
 )
-from gi_data.bench_reader_meter import Sample, Score, measure, resident_mb
+from gi_data.bench_reader_meter import Sample, Score, measure, paired, resident_mb
 from gi_data.bench_reader_naive import Request, decode_window
 from gi_data.bench_reader_peers import PeerMissingError, PeerRun
 from gi_data.bench_reader_soak import Soak, soak
@@ -86,6 +86,7 @@ def test_a_bar_is_our_best_over_the_others_best(report: ReaderReport) -> None:
     assert list(values) == [name for name, *_ in BARS]
     assert values["share of the decode floor, in order"] == best[OURS, ORDERED] / best[FLOOR, ORDERED]
     assert values["times lerobot, random windows"] is None
+    assert all(bar.paired == bar.value for bar in report.bars)  # of one repetition
 
 
 def test_the_naive_reader_finds_the_frames_it_seeks(corpus: Corpus, barcodes: Any) -> None:
@@ -175,6 +176,13 @@ def test_scores_keep_best_and_median() -> None:
     assert (score.best, score.median, score.wall, score.frames, score.repetitions) == (100.0, 50.0, 50.0, 100, 3)
 
 
+def test_pairs_of_readings_outvote_two_lucky_ones() -> None:
+    """The machine is twice as fast in the last minute, for one of the two in the first: 0.5 is what they have."""
+    ours = Score.of("a", RANDOM, [Sample(1, cpu_s, 1.0) for cpu_s in (2.0, 2.0, 1.0)])
+    theirs = Score.of("b", RANDOM, [Sample(1, cpu_s, 1.0) for cpu_s in (0.25, 1.0, 0.5)])
+    assert (paired(ours, theirs), ours.best / theirs.best) == (0.5, 0.25)
+
+
 # ---------------------------------------------------------------------- memory
 
 
@@ -209,8 +217,9 @@ def test_scripts_get_everything_as_json(corpus_path: Path) -> None:
     facts = json.loads(gi("reader", "--corpus", corpus_path, *SMALL, "--soak", 100, "--json"))
     names = {"frames", "clips", "bytes_per_hour", "scores", "bars", "notes", "soak", "mixture", "setting", "machine"}
     assert set(facts) == names
-    assert set(facts["scores"][0]) == {"name", "order", "frames", "repetitions", "best", "median", "wall", "decoded"}
-    assert set(facts["bars"][0]) == {"name", "value", "at_least"}
+    figures = {"best", "median", "wall", "decoded", "speeds"}
+    assert set(facts["scores"][0]) == {"name", "order", "frames", "repetitions"} | figures
+    assert set(facts["bars"][0]) == {"name", "value", "paired", "at_least"}
     assert set(facts["soak"]) == {"windows", "resident_mb", "growth_mb"}
     assert facts["setting"] == {"window_ticks": 8, "batch_size": 4, "size": 16, "repetitions": 1}
 
