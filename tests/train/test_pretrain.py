@@ -78,18 +78,18 @@ def test_resumed_twice_equals_uninterrupted_bit_for_bit(
     """Killed after steps 6 and 10 (saved at 4 and 8): the same losses, the same weights."""
     import gi_train.pretrain as module
 
-    check = module.check_finite
+    lr_at = module.lr_at
     for last in (6, 10):
 
-        def die(loss: object, norm: object, step: int, *rest: object, last: int = last) -> None:
+        def die(config: TrainConfig, step: int, last: int = last) -> float:
             if step == last:
                 raise RuntimeError("killed")
-            check(loss, norm, step, *rest)  # type: ignore[arg-type]
+            return lr_at(config, step)
 
-        monkeypatch.setattr(module, "check_finite", die)
+        monkeypatch.setattr(module, "lr_at", die)
         with pytest.raises(RuntimeError, match="killed"):
             run(corpus_path, tmp_path)
-    monkeypatch.setattr(module, "check_finite", check)
+    monkeypatch.setattr(module, "lr_at", lr_at)
     run(corpus_path, tmp_path)
     assert losses(tmp_path) == losses(uninterrupted)
     assert read_fingerprint(RunPaths(tmp_path).checkpoint) == read_fingerprint(RunPaths(uninterrupted).checkpoint)
@@ -131,7 +131,7 @@ def test_a_full_disk_keeps_the_step_before(corpus_path: Path, tmp_path: Path, mo
 
 def test_a_damaged_step_is_named(uninterrupted: Path, corpus_path: Path, tmp_path: Path) -> None:
     run(corpus_path, tmp_path, TRAIN.replace(steps=4))
-    weights = RunPaths(tmp_path).steps / "000004" / "optimizer.safetensors"
+    weights = RunPaths(tmp_path).steps / "000004" / "tensors-00000-of-00001.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=r"Delete .*000004"):
         run(corpus_path, tmp_path)

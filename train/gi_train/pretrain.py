@@ -1,38 +1,48 @@
-"""Pretraining: the loop, written out: fetch, forward, backward, clip, check, step, log, save.
+"""Pretraining: the loop, written out: fetch, forward, backward, clip, check finite, step, log, evaluate, save.
 
-The same function runs on a laptop CPU, one GPU, or many processes under `accelerate launch` or `torchrun`. It resumes
-from the newest saved step in its folder and then computes what an uninterrupted run would have: the same windows, the
-same losses. Never hands the reader to accelerate: it would decode on rank 0 and broadcast; every rank reads its own
-share instead.
+The same function runs on a laptop CPU, one GPU, or many processes under `accelerate launch` or `torchrun`; `Parallel`
+hides how they share a model. It resumes from the newest saved step in its folder, whoever saved it, and then computes
+what an uninterrupted run would have: the same windows, the same losses. Never hands the reader to accelerate: it would
+decode on rank 0 and broadcast; every rank reads its own share instead.
+
+The loss is the mean over the known ticks of the whole batch, so that it depends on neither ranks nor accumulation. A
+step waits for the device once, where it looks at loss and norm: a check that came a step late could not stop the
+optimiser, and one wait costs the time to launch a few kernels. Flags of all ranks (stop, saving) ride on that sum.
 """
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
+from math import isfinite
 from pathlib import Path
-from types import FrameType
+from typing import Any, NoReturn
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from torch import Tensor
 
 from gi_data.blend import Blend
 from gi_data.reader import Reader, ReaderConfig
-from gi_model.batch import Batch
-from gi_model.checkpoint import save_policy
+from gi_model import __version__
+from gi_model.batch import PADDING, Batch
+from gi_model.checkpoint import load_weights
 from gi_model.config import PolicyConfig
 from gi_model.errors import TrainingError
 from gi_model.policy import Policy
+from gi_train.augment import augment
 from gi_train.config import TrainConfig
-from gi_train.data_watch import DataWatch, print_shares, share_facts
-from gi_train.metrics import MetricsLog, evaluate_offline
-from gi_train.progress import TrainProgress
+from gi_train.launch import build_parallel
+from gi_train.metrics import evaluate_offline
+from gi_train.optimizers import build_optimizer
+from gi_train.parallel import Parallel
+from gi_train.preflight import check_agreement, lock_run
+from gi_train.row_draws import step_seed, with_draws
 from gi_train.run_files import RunPaths
-from gi_train.train_state import Position, load_state, newest_state, prune_states, save_state
+from gi_train.run_report import RunReport
+from gi_train.schedule import lr_at
+from gi_train.state_saver import StateSaver
+from gi_train.stop import Stop
+from gi_train.train_state import Position, StateReader, check_same_run, export_policy, newest_state
+from gi_train.window_log import WindowLog
 
 
 @dataclass(frozen=True)
@@ -45,146 +55,113 @@ class PretrainResult:
     stopped: bool
 
 
-@dataclass
-class Stop:
-    """Set by SIGTERM or Ctrl-C: finish the step, save, leave."""
-
-    asked: bool = False
-    signals: tuple[int, ...] = field(default=(signal.SIGTERM, signal.SIGINT))
-
-    def agree(self, accelerator: Accelerator) -> None:
-        """Make one rank's wish everybody's: a rank that left alone would hang the others in their next collective."""
-        if accelerator.num_processes > 1:
-            wishes = torch.tensor(float(self.asked), device=accelerator.device)
-            self.asked = bool(accelerator.reduce(wishes, "sum") > 0)
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Catch the signals inside; a second one of a kind acts as it always did."""
-        before = {number: signal.getsignal(number) for number in self.signals}
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            del frame
-            self.asked = True
-            signal.signal(number, before[number])
-
-        for number in self.signals:
-            signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainConfig) -> PretrainResult:
-    """Train a policy on `data`, keeping all in `out`; resumes. Raises TrainingError, CorpusError."""
+    """Train a policy on `data`, keeping all in `out`; resumes. Raises TrainingError, CorpusError, CheckpointError."""
     # ================================================================ set-up
     torch.set_num_threads(config.threads)
+    parallel = build_parallel(config)
+    config, paths = parallel.config, RunPaths(out)
+    check_agreement(parallel, run_facts(data, policy_config, config))
+    lock = lock_run(out, parallel)
     torch.manual_seed(config.seed)
-    accelerator = build_accelerator(config)
-    paths = RunPaths(out)
     policy = Policy(policy_config)
-    optimizer = build_optimizer(policy, config)
-    reader = build_reader(data, policy_config, config, accelerator)
-    position = resume(paths, policy, optimizer, reader)
-    model, prepared = accelerator.prepare(policy, optimizer)
-    log = (
-        MetricsLog(paths.metrics, paths.tensorboard, first_step=position.step) if accelerator.is_main_process else None
-    )
-    progress = TrainProgress(config.steps, position.step, enabled=accelerator.is_main_process)
-    watch = DataWatch(reader, progress.say)
-    stop = Stop()
-    if log:
-        print_shares(reader.streams)
-        log.write("data", position.step, share_facts(reader.streams))
-    held_out = build_reader(data, policy_config, config, accelerator, split="val")
+    reader = build_reader(data, policy_config, config, parallel)
+    held_out = build_reader(data, policy_config, config, parallel, split="val")
+    position = resume(paths, parallel, policy, reader)
+    saver = StateSaver(paths.steps, parallel, keep=config.keep)
+    report = RunReport(paths, parallel, policy_config, reader, position.step)
+    windows = WindowLog(out, parallel.rank) if config.log_windows else None
+    stop, clock = Stop(), report.clock
+    step, evaluated, values, batches = position.step, position.evaluated, position.values, iter(reader)
 
-    def validate() -> dict[str, float]:
-        batches = islice((batch.to(accelerator.device) for batch in held_out), config.evaluate_batches)
-        return evaluate_offline(policy, batches)
+    def evaluate_if_due() -> None:
+        nonlocal evaluated, values
+        if evaluated == step or step == 0 or (step % config.evaluate_every and step != config.steps):
+            return
+        begun = time.perf_counter()
+        some = stop.before_each(islice(held_out, config.evaluate_batches * config.accumulation), parallel)
+        with parallel.autocast():
+            found = evaluate_offline(policy, some, add_up=parallel.sum)
+        if not stop.agreed:  # a run that is stopped here evaluates this step when it goes on
+            evaluated, values = step, found
+            report.evaluated(step, values)
+        report.skip_time(begun)
 
-    # ================================================================ the loop
-    step, values, batches = position.step, {}, iter(reader)
-    clock = time.perf_counter()
-    with progress, stop.on_signals():
-        while step < config.steps and not stop.asked:
-            batch = next(batches).to(accelerator.device, non_blocking=True)
-            for group in prepared.param_groups:
-                group["lr"] = config.lr_at(step)
-            loss, logs = model(batch)
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-            check_finite(loss, norm, step, batch, paths)
-            prepared.step()
-            prepared.zero_grad()
+    with report.progress, stop.on_signals():
+        evaluate_if_due()
+        # ============================================================ the loop
+        while step < config.steps and not stop.agreed:
+            # ======================================================== fetch
+            with clock.part("fetch"):
+                fetched = [next(batches) for _ in range(config.accumulation)]
+            if windows:
+                windows.write(step, fetched, world_size=parallel.world_size)
+            num_known = parallel.sum(torch.tensor(float(sum(int(part.known.sum()) for part in fetched)))).clamp(min=1)
+            means = torch.zeros((), device=parallel.device)
+            for index, windows_read in enumerate(fetched):
+                drawn = with_draws(windows_read, seed=config.seed, step=step).to(parallel.device, non_blocking=True)
+                part = augment(drawn, strength=config.augment, seed=config.seed, step=step)
+                torch.manual_seed(step_seed(config.seed, step, part=index * parallel.world_size + parallel.rank))
+                # ==================================================== forward
+                with clock.part("forward"):
+                    parallel.begin_part(is_last=index == config.accumulation - 1)
+                    loss, logs = parallel.forward(part)
+                share = part.known.sum() / num_known  # of this part in the mean over the whole batch
+                # ==================================================== backward
+                with clock.part("backward"):
+                    parallel.backward(loss * (share * parallel.world_size))  # ranks' gradients are averaged
+                means = means + torch.stack([loss.detach(), *logs.values()]) * share
+            # ======================================================== clip
+            with clock.part("step"):
+                norm = parallel.clip(config.clip_norm)
+            # ======================================================== check finite
+            flags = torch.tensor([float(stop.asked), *saver.flags], device=parallel.device)
+            totals = torch.cat([parallel.sum(torch.cat([means, flags])), norm.reshape(1)]).tolist()
+            *shown, num_stops, num_pending, num_failed, total_norm = totals
+            if not isfinite(shown[0] + total_norm):
+                fail(parallel, saver, step, fetched, is_bad=not bool(torch.isfinite(means[0])))
+            saver.poll(num_pending, num_failed)
+            stop.agreed = num_stops > 0
+            # ======================================================== step
+            with clock.part("step"):
+                parallel.step(lr_at(config, step))
             step += 1
-            stop.agree(accelerator)
-
-            if log and (step % config.log_every == 0 or step == 1):
-                now = time.perf_counter()
-                num_steps = config.log_every if step > 1 else 1
-                rate = num_steps * config.batch_size * config.window_ticks / (now - clock)
-                waited = watch.waited(now - clock)
-                clock = now
-                row = {"loss": loss.item(), **{name: value.item() for name, value in logs.items()}}
-                run = {"lr": config.lr_at(step - 1), "norm": float(norm), "frames_per_s": rate, "data_wait": waited}
-                log.write("train", step, row | run)
-                progress.update(step, loss=row["loss"], rate=rate)
-            if log and (step % config.evaluate_every == 0 or step == config.steps):
-                values = validate()
-                log.write("val", step, values)
-                clock = time.perf_counter()
-            if accelerator.is_main_process and (step % config.save_every == 0 or step == config.steps or stop.asked):
-                save_state(paths.steps, policy, optimizer, Position(step, reader.state_dict()))
-                prune_states(paths.steps, config.keep)
+            # ======================================================== log
+            if step % config.log_every == 0 or step == position.step + 1:
+                row = dict(zip(("loss", *logs), shown, strict=True))
+                report.step(step, row, lr=lr_at(config, step - 1), norm=total_norm)
+            # ======================================================== evaluate
+            evaluate_if_due()
+            # ======================================================== save
+            if step % config.save_every == 0 or step == config.steps or stop.agreed:
+                saver.start(Position(step, reader.state_dict(), evaluated, config.optimizer, values))
+        saver.close()
 
     # ================================================================ the end
-    if log:
-        log.close()
-    reader.close()
-    held_out.close()
-    if accelerator.is_main_process and not stop.asked:
-        facts = {
-            "steps": step,
-            "seed": config.seed,
-            "corpus": ", ".join(data.names),
-            **{k: f"{v:.4f}" for k, v in values.items()},
-        }
-        save_policy(policy, paths.checkpoint, facts=facts)
-    accelerator.end_training()
-    return PretrainResult(paths.checkpoint, step, values, stop.asked)
-
-
-def build_accelerator(config: TrainConfig) -> Accelerator:
-    """Device, precision, and process group. On CPUs gloo must be named, or all ranks are 0."""
-    on_cpu = not torch.cuda.is_available()
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    handlers = [InitProcessGroupKwargs(backend="gloo")] if on_cpu and launched else []
-    return Accelerator(cpu=on_cpu, mixed_precision=config.precision, kwargs_handlers=handlers)
-
-
-def build_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only."""
-    matrices = [parameter for parameter in policy.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in policy.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr_peak, betas=(0.9, 0.95), fused=True)
+    report.event("stop" if stop.agreed else "finish", step)
+    for each in (report, reader, held_out, *([windows] if windows else [])):
+        each.close()
+    if parallel.is_main and not stop.agreed:
+        save_checkpoint(paths, data, config, values)
+    parallel.close()
+    if lock:
+        lock.release()
+    return PretrainResult(paths.checkpoint, step, values, stop.agreed)
 
 
 def build_reader(
-    data: Blend, policy: PolicyConfig, config: TrainConfig, accelerator: Accelerator, *, split: str = "train"
+    data: Blend, policy: PolicyConfig, config: TrainConfig, parallel: Parallel, *, split: str = "train"
 ) -> Reader:
-    """This rank's share of `data`."""
+    """This rank's share of `data`, a part of a batch at a time: the parts of a step are the windows of a whole one."""
     settings = ReaderConfig(
         height=policy.height,
         width=policy.width,
         window_ticks=config.window_ticks,
-        batch_size=config.batch_size,
+        batch_size=config.batch_size // config.accumulation,
         split=split,
         seed=config.seed,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
+        rank=parallel.rank,
+        world_size=parallel.world_size,
         temperature=config.temperature,
         block_mb=config.block_mb,
         cache_mb=config.cache_mb,
@@ -193,21 +170,46 @@ def build_reader(
     return Reader(data, settings)
 
 
-def resume(paths: RunPaths, policy: Policy, optimizer: torch.optim.Optimizer, reader: Reader) -> Position:
-    """Restore the newest saved step of the run, if there is one."""
+def resume(paths: RunPaths, parallel: Parallel, policy: Policy, reader: Reader) -> Position:
+    """Restore the newest saved step of the run, if there is one, and put the policy to work."""
+    config = parallel.config
     newest = newest_state(paths.steps)
+    position = Position(0, reader.state_dict(), optimizer=config.optimizer)
     if newest is None:
-        return Position(0, reader.state_dict())
-    position = load_state(newest, policy, optimizer)
-    reader.load_state_dict(position.reader)
-    return position
+        parallel.prepare(policy, lambda policy: build_optimizer(policy, config))
+        return position
+    with StateReader(newest) as state:
+        check_same_run(state, policy.config, config.optimizer)
+        load_weights(policy, state.weights(), newest)
+        reader.load_state_dict(state.position.reader)
+        parallel.prepare(policy, lambda policy: build_optimizer(policy, config))
+        for name in parallel.sizes:
+            parallel.write(name, state.moments(name))
+        return state.position
 
 
-def check_finite(loss: Tensor, norm: Tensor | float | None, step: int, batch: Batch, paths: RunPaths) -> None:
-    """Raise TrainingError before the optimiser moves on a loss or gradient that is not a number."""
-    if bool(torch.isfinite(loss)) and bool(torch.isfinite(torch.as_tensor(norm))):
-        return
-    clips = sorted({key for key, _ in batch.windows})[:4]
-    last = newest_state(paths.steps)
-    do = f"Look at clips {clips}, or lower --lr; the last good checkpoint is {last or 'none yet'}."
-    raise TrainingError(f"step {step} has a loss that is not finite", got=loss.item(), expected="a number", do=do)
+def run_facts(data: Blend, policy: PolicyConfig, config: TrainConfig) -> dict[str, Any]:
+    """What must be alike on all ranks, by name."""
+    settings = {f"policy {name}": value for name, value in asdict(policy).items()}
+    settings |= {f"training {name}": value for name, value in asdict(config).items()}
+    return {**settings, "corpus": data.fingerprint, "weights": list(data.weights), "version": __version__}
+
+
+def save_checkpoint(paths: RunPaths, data: Blend, config: TrainConfig, values: dict[str, float]) -> None:
+    """Make the policy of the last step: a checkpoint that serves."""
+    newest = newest_state(paths.steps)
+    assert newest is not None, "a run ends with a saved step"
+    facts = {"steps": config.steps, "seed": config.seed, "corpus": ", ".join(data.names)}
+    export_policy(newest, paths.checkpoint, facts=facts | {name: f"{value:.4f}" for name, value in values.items()})
+
+
+def fail(parallel: Parallel, saver: StateSaver, step: int, parts: Sequence[Batch], *, is_bad: bool) -> NoReturn:
+    """Raise TrainingError on all ranks, before the optimiser moves; is_bad: it is this rank's loss."""
+    saver.close()
+    keys = sorted({window.key for part in parts for window in part.windows if window != PADDING})
+    found = parallel.gather_json({"bad": is_bad, "clips": keys[:4]})
+    rank, bad = next(((rank, each) for rank, each in enumerate(found) if each["bad"]), (0, found[0]))
+    last = newest_state(saver.folder)
+    what = "loss" if bad["bad"] else "gradient"
+    do = f"Look at clips {bad['clips']} (rank {rank}), or lower --lr; the last good checkpoint is {last or 'none yet'}."
+    raise TrainingError(f"step {step} has a {what} that is not finite", got=what, expected="a number", do=do)
