@@ -1,17 +1,14 @@
 """`gi evaluate`, `gi report`, `gi demo`: play agents in games, show what came of it, live the whole life at once."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gi_model.errors import ConfigError
+from gi_train.stopping import stoppable
 
 DEMO_GAMES = "doom/defend_the_center,doom/health_gathering_supreme,doom/gather"
 
@@ -66,7 +63,7 @@ def evaluate_command(
         labels=tuple(label.split(",")) if label else (),
         traces=traces,
     )
-    with _stoppable("episodes that ended are kept with --json"):
+    with stoppable("episodes that ended are kept with --json"):
         results = evaluate(evaluation, ResultsFile(json_))
     others = [result for path in baselines or () for result in ResultsFile(_existing(path)).read()]
     if not quiet:
@@ -124,7 +121,7 @@ def demo_command(
     from gi_train.demo import Demo, run_demo
 
     demo = Demo.sized(minutes, games=scenarios.split(","), out=out, seed=seed, episodes=episodes)
-    with _stoppable("finished stages are kept: the same call goes on from here"):
+    with stoppable("finished stages are kept: the same call goes on from here"):
         run_demo(demo, Console())
 
 
@@ -132,19 +129,3 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise ConfigError("no such file or folder", got=path, do="Check the path.")
     return path
-
-
-@contextmanager
-def _stoppable(what_is_kept: str) -> Iterator[None]:
-    """Unwind on SIGTERM as on Ctrl-C, so that games and servers are closed; say in one line what is kept; exit 130."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        Console(stderr=True).print(f"[yellow]stopped[/]; {what_is_kept}", highlight=False)
-        raise typer.Exit(130) from None

@@ -67,7 +67,7 @@ def pretrain_command(
     config = PRESETS[preset].replace(seed=seed, threads=threads, **{k: v for k, v in flags.items() if v is not None})
     if past_actions is not None:
         policy_config = policy_config.replace(past_actions=past_actions)
-    policy_config, config = _apply(set_ or [], policy_config, config)
+    policy_config, config = apply_settings(set_ or [], policy_config, config)
     blend = _open(data, cache_dir, cache_gb)
     from gi_train.pretrain import pretrain  # seconds of imports: only once settings and data are known to be good
 
@@ -90,7 +90,9 @@ def _open(sources: list[str], cache_dir: Path | None, cache_gb: float) -> "Blend
     return Blend.open(sources, storage=Storage(cache))
 
 
-def _apply(settings: list[str], policy: "PolicyConfig", train: "TrainConfig") -> "tuple[PolicyConfig, TrainConfig]":
+def apply_settings(
+    settings: list[str], policy: "PolicyConfig", train: "TrainConfig"
+) -> "tuple[PolicyConfig, TrainConfig]":
     """The configs with every --set NAME=JSON, all at once: some only fit together. Raises ConfigError."""
     values = dict(map(_read_setting, settings))
     if unknown := [name for name in values if name not in {*vars(policy), *vars(train)}]:

@@ -38,8 +38,8 @@ class Page:
 
 def render(page: Page) -> str:
     """The whole HTML document."""
-    template = Template(files(__package__ or "gi_train").joinpath("report_page.html").read_text())
-    return template.substitute(
+    return fill_page(
+        "report_page.html",
         title=escape(page.title),
         lead="Pixels in, keys and mouse out. Scores are means over episodes on seeds that were never recorded.",
         headline=_headline(page),
@@ -50,6 +50,19 @@ def render(page: Page) -> str:
         latency=_section("Frame to action", page.charts.get("latency", ())),
         facts="".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in page.facts.items()),
     )
+
+
+def fill_page(template: str, **parts: str) -> str:
+    """A page of this package with its `parts` (HTML) and the style that all pages share."""
+    folder = files(__package__ or "gi_train")
+    style = folder.joinpath("report_style.css").read_text()
+    return Template(folder.joinpath(template).read_text()).substitute(style=style, **parts)
+
+
+def draw_boxes(boxes: Sequence[tuple[str, str]]) -> str:
+    """Large figures and what they say, side by side."""
+    drawn = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in boxes)
+    return f'<div class="headline">{drawn}</div>' if boxes else ""
 
 
 def _headline(page: Page) -> str:
@@ -63,8 +76,7 @@ def _headline(page: Page) -> str:
         cards.append((f"{worst.normalised.mean:.2f}", f"lowest normalised score of a game: {worst.game}"))
     if page.latency.count:
         cards.append((f"{page.latency.p95_ms:.1f} ms", f"p95 frame to action over {page.latency.count:,} frames"))
-    boxes = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in cards)
-    return f'<div class="headline">{boxes}</div>' if boxes else ""
+    return draw_boxes(cards)
 
 
 def _worst(board: Scoreboard) -> Cell | None:
