@@ -15,10 +15,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from gi_serve.access import Access, check_origin
+from gi_serve.connections import MAX_HEAD_BYTES
 from gi_serve.http_errors import problem_response
 from gi_serve.logs import ACCESS, tagged_path
 from gi_serve.metrics import ServerMetrics
-from gi_serve.problems import BODY_TOO_LARGE, CREDENTIAL_IN_URL, FRAME_TOO_LARGE, REQUEST_TIMEOUT, Problem, ProblemKind
+from gi_serve.problems import (
+    BODY_TOO_LARGE,
+    CREDENTIAL_IN_URL,
+    FRAME_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    REQUEST_TIMEOUT,
+    Problem,
+    ProblemKind,
+)
 from gi_serve.protocol import MAX_IMAGE_BYTES
 
 MAX_WINDOW_BYTES: Final = 64 * 1024 * 1024  # of POST /v1/actions
@@ -30,10 +39,8 @@ _CREDENTIAL: Final = re.compile(r"\b(gi-[0-9a-f]{8}-|git-[A-Za-z0-9_-]{20})|(^|&
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(
-        self, app: ASGIApp, *, access: Access, metrics: ServerMetrics, body_s: float = SECONDS_FOR_A_BODY
-    ) -> None:
-        self._app, self._access, self._metrics, self._body_s = app, access, metrics, body_s
+    def __init__(self, app: ASGIApp, *, access: Access, metrics: ServerMetrics) -> None:
+        self._app, self._access, self._metrics = app, access, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on."""
@@ -47,11 +54,16 @@ class Guard:
             await _refuse(problem, scope, receive, send)
             return
         if scope["type"] == "http":
-            receive = BoundedBody(scope, receive, seconds=self._body_s).receive
+            receive = BoundedBody(scope, receive, seconds=SECONDS_FOR_A_BODY).receive
             send = _logged(scope, send)
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
+        if (
+            sum(len(name) + len(value) + 4 for name, value in scope["headers"]) + len(scope["raw_path"])
+            > MAX_HEAD_BYTES
+        ):
+            raise Problem(HEAD_TOO_LARGE, f"At most {MAX_HEAD_BYTES} bytes are taken.")
         if _CREDENTIAL.search(unquote(scope["query_string"].decode("latin-1"))):
             raise Problem(CREDENTIAL_IN_URL, "URLs are kept in logs: send it as Authorization: Bearer.")
         if self._access.is_open:
@@ -71,7 +83,7 @@ class BoundedBody:
         """The next part. Raises Problem."""
         if self._is_complete:  # what follows is only the client's leaving
             return await self._receive()
-        if self._announced.isdigit() and int(self._announced[:20]) > self._limit:
+        if self._announced.isdigit() and int(self._announced) > self._limit:
             raise self._too_large()
         try:
             async with asyncio.timeout(max(0.0, self._give_up - time.monotonic())):

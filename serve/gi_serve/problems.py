@@ -49,6 +49,7 @@ MESSAGE_INVALID: Final = ProblemKind("message-invalid", 422, "Not a message of t
 MODEL_INVALID: Final = ProblemKind("model-invalid", 422, "Not a model that can be served")
 RATE_LIMITED: Final = ProblemKind("rate-limited", 429, "Too many, too fast")
 SESSIONS_OF_KEY: Final = ProblemKind("sessions-of-key", 429, "The key has as many sessions as it may")
+HEAD_TOO_LARGE: Final = ProblemKind("head-too-large", 431, "URL and headers too large")
 INTERNAL: Final = ProblemKind("internal", 500, "The server failed")
 STEP_FAILED: Final = ProblemKind("step-failed", 500, "The model failed on a batch; the session starts anew")
 CAPACITY_FULL: Final = ProblemKind("capacity-full", 503, "Every slot is taken")
@@ -59,7 +60,7 @@ KINDS: Final = (
     *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, RESUME_REFUSED),
     *(REQUEST_TIMEOUT, MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, FEEDBACK_LATE, SESSION_CLOSED),
     *(FRAME_TOO_LARGE, BODY_TOO_LARGE, MEDIA_UNKNOWN, FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, MODEL_INVALID),
-    *(RATE_LIMITED, SESSIONS_OF_KEY, INTERNAL, STEP_FAILED, CAPACITY_FULL, OVERLOADED, DRAINING),
+    *(RATE_LIMITED, SESSIONS_OF_KEY, HEAD_TOO_LARGE, INTERNAL, STEP_FAILED, CAPACITY_FULL, OVERLOADED, DRAINING),
 )
 
 

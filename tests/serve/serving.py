@@ -13,7 +13,7 @@ from gi_serve.access import Access
 from gi_serve.client import Client, Session, SessionConfig
 from gi_serve.engine import Engine
 from gi_serve.model_loading import ModelLoader
-from gi_serve.server import Server, bind
+from gi_serve.server import Server, Tls, bind
 from gi_serve.service import Service, ServiceConfig
 
 
@@ -56,11 +56,12 @@ def serving(
     config: ServiceConfig | None = None,
     access: Access | None = None,
     loader: ModelLoader | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[Running]:
     """Serve `steppers` on a free port."""
     config = config or ServiceConfig(idle_timeout_s=idle_timeout_s)
     service = Service(steppers, config=config, access=access, loader=loader)
-    server, bound, ready = Server(service, heartbeat_s=heartbeat_s), bind("127.0.0.1", 0), threading.Event()
+    server, bound, ready = Server(service, heartbeat_s=heartbeat_s, tls=tls), bind("127.0.0.1", 0), threading.Event()
     thread = threading.Thread(target=server.serve_on, args=(bound, ready.set))
     thread.start()
     assert ready.wait(20)
@@ -72,9 +73,9 @@ def serving(
 
 
 @contextmanager
-def serving_elsewhere() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving_elsewhere(*, drain_s: float = 0.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """An echo server in a process of its own, and its address."""
-    command = [sys.executable, "-m", "tests.serve.echo_server"]
+    command = [sys.executable, "-m", "tests.serve.echo_server", "8", str(drain_s)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     assert process.stdout is not None
     try:

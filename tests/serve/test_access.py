@@ -48,8 +48,9 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         yield started
 
 
-def stream(keyed: Keyed, *, subprotocols: list[str] | None = None, **headers: str) -> Any:
+def stream(keyed: Keyed, *, subprotocols: list[str] | None = None, authorization: str = "") -> Any:
     names: Any = subprotocols or ["gi.v1.bin"]
+    headers = {"Authorization": authorization} if authorization else {}
     return connect(
         keyed.running.stream_url, subprotocols=names, additional_headers=headers, compression=None, proxy=None
     )
@@ -101,7 +102,7 @@ def test_the_list_above_is_every_route_but_health(keyed: Keyed) -> None:
 )
 def test_what_is_no_key_opens_nothing(keyed: Keyed, header: str) -> None:
     with keyed.http() as stranger:
-        answer = stranger.get("/v1/models", headers={"Authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+        answer = stranger.get("/v1/models", headers={b"Authorization": header.encode("latin-1")})
         check_problem(answer, 401, "unauthorized")
 
 
@@ -118,9 +119,8 @@ def test_a_key_plays_by_rest_and_by_stream(keyed: Keyed) -> None:
 
 @pytest.mark.parametrize("name", ["", "scraper", "nobody"])
 def test_a_stream_asks_for_play(keyed: Keyed, name: str) -> None:
-    headers = {"Authorization": f"Bearer {keyed.keys.get(name, 'gi-nothing')}"} if name else {}
     with pytest.raises(InvalidStatus) as refused:
-        stream(keyed, **headers)
+        stream(keyed, authorization=f"Bearer {keyed.keys.get(name, 'gi-nothing')}" if name else "")
     assert refusal(refused.value)["status"] == (403 if name == "scraper" else 401)
 
 
@@ -188,7 +188,7 @@ def test_a_revoked_key_ends_its_sessions_and_nobody_elses(tmp_path: Path) -> Non
     with serving_with_keys(tmp_path, EchoStepper()) as keyed, keyed.http("alice") as alice, keyed.http("bob") as bob:
         token = alice.post("/v1/tokens").json()["token"]
         mine, theirs = (each.post("/v1/sessions").headers["Location"] for each in (alice, bob))
-        with stream(keyed, Authorization=f"Bearer {keyed.keys['alice']}") as connection:
+        with stream(keyed, authorization=f"Bearer {keyed.keys['alice']}") as connection:
             connection.send('{"type": "session.update"}')
             assert json.loads(connection.recv(timeout=5))["type"] == "session.created"
             write_keys(keyed.path, [key for key in read_keys(keyed.path) if key.name != "alice"])
