@@ -11,6 +11,7 @@ import typer
 
 from gi_serve.cli_keys import keys_app
 from gi_serve.cli_play import play_command
+from gi_serve.cli_replay import replay_command
 
 if TYPE_CHECKING:
     from gi_serve.access import Access
@@ -23,9 +24,10 @@ _ACCESS, _LIMITS, _OPERATIONS = "Who may", "How much", "Operations"
 
 
 def register(app: typer.Typer) -> None:
-    """Add `gi serve`, `gi play`, and `gi keys`."""
+    """Add `gi serve`, `gi play`, `gi replay`, and `gi keys`."""
     app.command("serve")(serve_command)
     app.command("play")(play_command)
+    app.command("replay")(replay_command)
     app.add_typer(keys_app, name="keys")
 
 
@@ -46,6 +48,10 @@ def serve_command(
     admission: Annotated[
         bool, typer.Option("--admission/--no-admission", help="Refuse players that would make others late.")
     ] = True,
+    record_sessions: Annotated[
+        Path | None,
+        typer.Option(help="Folder that gets every frame and action, for `gi replay`: a film of the players."),
+    ] = None,
     models_dir: Annotated[
         Path | None, typer.Option(help="Below it, admins may load models while the server runs.")
     ] = None,
@@ -108,6 +114,7 @@ def serve_command(
         config = ServiceConfig(
             idle_timeout_s=idle_timeout,
             resume_timeout_s=resume_timeout,
+            record_dir=record_sessions,
             admits_late=not admission,
             drain_s=drain_seconds,
         )

@@ -40,6 +40,7 @@ from gi_serve.problems import (
     Problem,
 )
 from gi_serve.protocol import ActionMessage, FrameMessage
+from gi_serve.recorder import Recorder
 from gi_serve.scheduling import choose
 from gi_serve.sessions import Nobody, ReadyFrame, Session, SessionOptions, Sink
 from gi_serve.step_times import StepTimes
@@ -71,9 +72,10 @@ class Engine:
         config: EngineConfig | None = None,
         *,
         times: StepTimes | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.stepper, self.metrics, self.config = stepper, metrics, config or EngineConfig()
-        self.times = times or StepTimes()
+        self.times, self._recorder = times or StepTimes(), recorder
         self.sessions: dict[str, Session] = {}
         self.is_draining = False
         self._free_slots = list(reversed(range(stepper.num_slots)))
@@ -122,6 +124,11 @@ class Engine:
 
     def open_session(self, options: SessionOptions, sink: Sink) -> Session:
         """Give a new session a slot. Raises Problem when there is none, or when it would make others late."""
+        session = self._take_slot(options, sink)
+        session.recording = self._recorder.begin(self.stepper) if self._recorder is not None else None
+        return session
+
+    def _take_slot(self, options: SessionOptions, sink: Sink) -> Session:
         if self.is_draining:
             raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
         if not self._free_slots:
@@ -138,9 +145,11 @@ class Engine:
 
     def fork_session(self, session: Session, sink: Sink, *, stream_id: int = 0) -> Session:
         """A new session that answers as `session` would, from the frames that the model has taken. Raises Problem."""
-        fork = self.open_session(replace(session.options, stream_id=stream_id), sink)
+        fork = self._take_slot(replace(session.options, stream_id=stream_id), sink)
         fork.is_fresh, fork.last_seq = session.is_fresh, session.last_seq
         fork.stepped_seq, fork.answered = session.stepped_seq, session.answered
+        if self._recorder is not None and session.recording is not None:
+            fork.recording = self._recorder.fork(session.recording)
         if not session.is_fresh:
             self._thread.copy(session.slot, fork.slot, lambda: self.close_session(fork, reason="failed"))
         return fork
@@ -162,6 +171,8 @@ class Engine:
         del self.sessions[session.id]
         self._free_slots.append(session.slot)
         self.metrics.sessions = len(self.sessions)
+        if session.recording is not None:
+            session.recording.end(reason)
         session.sink.closed(session, reason)
 
     def suspend_session(self, session: Session) -> None:
@@ -215,6 +226,8 @@ class Engine:
         session.num_frames += 1
         session.active_ns = time.monotonic_ns()
         self.metrics.frames += 1
+        if session.recording is not None:
+            session.recording.frame(message, session.active_ns)
 
     def submit(self, session: Session, pixels: Frame, message: FrameMessage, received_ns: int) -> None:
         """Let `pixels`, of the model's size, wait for the next step; a frame that already waits is dropped."""
@@ -246,7 +259,10 @@ class Engine:
         session.executed_seq = seq
         if session.answered != (seq, state):
             session.answered = None
-            self._thread.correct(session.slot, self.stepper.action_space.encode(state))
+            tokens = self.stepper.action_space.encode(state)
+            self._thread.correct(session.slot, tokens)
+            if session.recording is not None:
+                session.recording.executed(seq, tokens)
 
     def drop(self, session: Session, seq: int) -> None:
         """Count a frame of `session` that a newer one replaced."""
@@ -277,6 +293,8 @@ class Engine:
         for session in choose(self._pending, self.times, time.monotonic_ns()):
             self._pending.discard(session)
             frame = session.take_pending()
+            if session.recording is not None:
+                session.recording.step(frame.seq, session.options.sampling, opens=session.is_fresh)
             yield Entry(session, frame, session.slot, session.life, session.is_fresh, session.options.sampling)
             session.is_fresh = False
 
@@ -301,6 +319,8 @@ class Engine:
     def _fail(self, outcome: Outcome) -> None:
         self.metrics.step_failures += 1
         for entry in outcome.entries:
+            if entry.session.recording is not None and not entry.session.is_closed:
+                entry.session.recording.failed(entry.frame.seq)
             if not entry.is_wanted:
                 self.abandon(entry.session, entry.frame.seq)
             else:
@@ -317,6 +337,8 @@ class Engine:
             return
         if session.stepped_seq == frame.seq and session.executed_seq != frame.seq:
             session.answered = frame.seq, states[0]
+        if session.recording is not None:
+            session.recording.answer(frame.seq, tokens, steps.confidence[row])
         is_late = now_ns > frame.deadline_ns
         self.metrics.answers += 1
         self.metrics.deadline_misses += is_late

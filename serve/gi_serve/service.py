@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gi_model.errors import ConfigError
@@ -30,6 +31,7 @@ from gi_serve.problems import (
     SESSIONS_OF_KEY,
     Problem,
 )
+from gi_serve.recorder import Recorder
 from gi_serve.sessions import Session, SessionOptions, Sink
 from gi_serve.step_times import StepTimes
 
@@ -50,6 +52,7 @@ class ServiceConfig:
     idle_timeout_s: float = 60.0
     decode_threads: int = 2
     resume_timeout_s: float = RESUME_TIMEOUT_S  # how long a session outlives its connection; 0: not at all
+    record_dir: Path | None = None  # where to write every session as it is played; None: nothing is kept
     admits_late: bool = False  # take sessions while there are slots, though they make others late
     drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
 
@@ -75,6 +78,7 @@ class Service:
         self.server_metrics = ServerMetrics()
         self.metrics = MetricsCollector(self.server_metrics, lambda: {n: e.metrics for n, e in self.engines.items()})
         self._unloading: dict[str, asyncio.Task[None]] = {}
+        self._recorder = Recorder(self.config.record_dir) if self.config.record_dir is not None else None
         for stepper in steppers:
             self.add_model(stepper)
 
@@ -82,6 +86,8 @@ class Service:
 
     async def start(self) -> None:
         """Start the models' threads, the sweep of idle sessions, and the watch over the loop."""
+        if self._recorder is not None:
+            self._recorder.start()
         for engine in self.engines.values():
             engine.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch_lag())]
@@ -94,6 +100,8 @@ class Service:
                 await task
         for engine in list(self.engines.values()):
             await engine.stop()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.stop)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
@@ -169,7 +177,7 @@ class Service:
             do = "Name them: gi serve NAME=PATH NAME2=PATH2"
             raise ConfigError("models need names of their own", got=stepper.name, expected="another name", do=do)
         config = EngineConfig(self.config.idle_timeout_s, self.config.resume_timeout_s, self.config.admits_late)
-        engine = Engine(stepper, ModelMetrics(), config, times=times)
+        engine = Engine(stepper, ModelMetrics(), config, times=times, recorder=self._recorder)
         self.engines[stepper.name] = engine
         self.intakes[stepper.name] = Intake(engine, self.pool)
         return engine

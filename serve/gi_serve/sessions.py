@@ -15,6 +15,7 @@ from gi_model.stepper import Sampling
 from gi_serve.limits import Bucket
 from gi_serve.problems import Problem
 from gi_serve.protocol import ActionMessage
+from gi_serve.recorder import Recording
 
 _ANSWERS_KEPT: Final = 256  # to count what a lost connection swallowed
 
@@ -111,6 +112,7 @@ class Session:
     num_dropped: int = 0
     num_late: int = 0
     unreported_drops: int = 0  # since the last answer
+    recording: Recording | None = None
     active_ns: int = field(default_factory=time.monotonic_ns)
     newest_answer: ActionMessage | None = None
     _num_reported: int = 0  # frames that answers spoke of: answered, or counted as dropped
