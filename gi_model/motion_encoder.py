@@ -75,13 +75,15 @@ def _bands(cells: Tensor, height: int) -> Tensor:
     """The first `height` rows in bands, channels and rows together: (N, C, ..., w) -> (N, bands, C * rows, w)."""
     num_rows = -(-height // REGIONS[0])
     padded = F.pad(cells[:, :, :height], (0, 0, 0, num_rows * REGIONS[0] - height))
-    return padded.unflatten(2, (REGIONS[0], num_rows)).transpose(1, 2).flatten(2, 3)
+    num, channels, _, width = padded.shape
+    return padded.reshape(num, channels, REGIONS[0], num_rows, width).transpose(1, 2).flatten(2, 3)
 
 
 def _diagonals(products: Tensor) -> Tensor:
     """Entries (x, x + i) for i in 0 ... 2 REACH: (..., w, w + 2 REACH) -> (..., w, 2 REACH + 1)."""
     width, length = products.shape[-2:]
-    return F.pad(products.flatten(-2), (0, width)).unflatten(-1, (width, length + 1))[..., : 2 * REACH + 1]
+    skewed = F.pad(products.flatten(-2), (0, width)).reshape(*products.shape[:-1], length + 1)
+    return skewed[..., : 2 * REACH + 1]
 
 
 def _halves(columns: Tensor) -> Tensor:

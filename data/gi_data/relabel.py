@@ -84,13 +84,24 @@ def begin(destination: Path, facts: Mapping[str, JsonScalar]) -> frozenset[str]:
     return frozenset(shard.shard for shard in read_shard_indexes(destination))
 
 
-def write_shard(corpus: Corpus, plan: ShardPlan, destination: Path, labelling: Labelling) -> None:
-    """Write one planned shard and its index. Raises ClipError on a damaged clip; then nothing appears."""
+def write_shard(
+    corpus: Corpus,
+    plan: ShardPlan,
+    destination: Path,
+    labelling: Labelling,
+    *,
+    seal: Callable[[], object] = lambda: None,
+) -> None:
+    """Write one planned shard and its index. Raises ClipError on a damaged clip; then nothing appears.
+
+    seal: called after the last clip, before the shard counts as finished.
+    """
     path = destination / plan.name
     with TarWriter(path) as tar:
         for ids in plan.clips:
             row = corpus.row(ids[0])
             tar.add(row.key, _members(corpus, row, labelling(corpus.read_labels(row), ids)))
+        seal()
     write_shard_index(destination, index_shard(path, plan.split))
 
 

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from gi_model.errors import ConfigError
+from gi_train import cli_label
 from gi_train.stopping import stoppable
 
 DEMO_GAMES = "doom/defend_the_center,doom/health_gathering_supreme,doom/gather"
@@ -18,14 +19,23 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate_command)
     app.command("report")(report_command)
     app.command("demo")(demo_command)
+    cli_label.register(app)
 
 
 def evaluate_command(
     agent: Annotated[
         str,
-        typer.Argument(help="idle | random | demonstrator | policy:FOLDER | http://HOST:PORT; several with commas."),
+        typer.Argument(
+            help="idle | random | demonstrator | policy:FOLDER | http://HOST:PORT; several with commas. "
+            "With --task idm: the folder of an inverse dynamics model."
+        ),
     ],
-    games: Annotated[list[str], typer.Argument(help="Games, such as doom/defend_the_center.")],
+    games: Annotated[
+        list[str], typer.Argument(help="Games, such as doom/defend_the_center. With --task idm: a corpus with labels.")
+    ],
+    task: Annotated[
+        Literal["play", "idm"], typer.Option(help="play: closed loop. idm: label held-out clips, beside the truth.")
+    ] = "play",
     episodes: Annotated[int, typer.Option(help="Episodes a game.")] = 40,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the first episode (default: the first for evaluation).")
@@ -43,11 +53,20 @@ def evaluate_command(
         Path | None, typer.Option(help="Folder for a trace of each game's first episode, for films.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print no table.")] = False,
+    split: Annotated[str, typer.Option(help="With --task idm: val | train.")] = "val",
 ) -> None:
     """Play an agent in games, closed loop, on seeds that were never recorded, and print its scores.
 
+    With --task idm nothing is played: the labels of an inverse dynamics model are scored on held-out clips (--json: one
+    object of all scores).
+
     Example: gi evaluate policy:runs/tiny/checkpoint doom/gather --episodes 40 --json runs/gather.jsonl
+
+    Example: gi evaluate --task idm runs/idm/checkpoint runs/corpus
     """
+    if task == "idm":
+        cli_label.evaluate_idm_and_print(agent, games, split=split, out=json_, quiet=quiet)
+        return
     from gi_data.envs import EVAL_SEED_START
     from gi_train.episodes import ResultsFile
     from gi_train.evaluate import Evaluation, evaluate
@@ -71,23 +90,38 @@ def evaluate_command(
 
 
 def report_command(
-    results: Annotated[list[Path], typer.Argument(help="Results from gi evaluate --json.")],
-    out: Annotated[Path, typer.Option(help="The report, one HTML file; results.json goes beside it.")],
+    out: Annotated[Path, typer.Option(help="The report, one HTML file; of results, results.json goes beside it.")],
+    results: Annotated[list[Path] | None, typer.Argument(help="Results from gi evaluate --json.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Instead of results: folder of a training run (gi pretrain --out), also while it runs."),
+    ] = None,
     metrics: Annotated[Path | None, typer.Option(help="metrics.jsonl of gi pretrain, for training curves.")] = None,
     traces: Annotated[Path | None, typer.Option(help="Folder of traces from gi evaluate --traces, for films.")] = None,
     facts: Annotated[Path | None, typer.Option(help="JSON object of facts about the run to show.")] = None,
 ) -> None:
-    """Write a report of evaluations as one HTML file that loads nothing.
+    """Write a report of evaluations, or of a training run, as one HTML file that loads nothing.
 
     Example: gi report runs/baselines.jsonl runs/policy.jsonl --out runs/report.html
     """
+    if bool(results) == bool(run):
+        expected, do = "one of them", "gi report RESULTS --out FILE, or gi report --run FOLDER --out FILE"
+        raise ConfigError(
+            "a report of results, or of a run?", got="both" if run else "neither", expected=expected, do=do
+        )
+    if run:
+        from gi_train.run_page import write_run_page
+
+        write_run_page(run, out)
+        typer.echo(f"report: {out}")
+        return
     from gi_data.storage import write_atomic
     from gi_train.episodes import ResultsFile
     from gi_train.report import ReportInputs, read_facts, write_report
     from gi_train.report_table import make_scoreboard
     from gi_train.run_files import read_rows
 
-    episodes = [result for path in results for result in ResultsFile(_existing(path)).read()]
+    episodes = [result for path in results or () for result in ResultsFile(_existing(path)).read()]
     board = make_scoreboard(episodes)
     inputs = ReportInputs(
         results=episodes,

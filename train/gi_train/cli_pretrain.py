@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gi_model.config import PolicyConfig
     from gi_train.config import TrainConfig
 
+SCALE = "Scale: several processes, memory, speed"
 EXIT_STOPPED = 143  # 128 + SIGTERM: saved and left because it was asked to; run again to go on
 
 
@@ -28,6 +29,10 @@ def pretrain_command(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")],
     preset: Annotated[str, typer.Option(help="Size and settings: debug | tiny.")] = "tiny",
+    task: Annotated[
+        Literal["policy", "idm"],
+        typer.Option(help="policy: plays. idm: an inverse dynamics model, sees later frames and labels (gi label)."),
+    ] = "policy",
     steps: Annotated[int | None, typer.Option(help="Optimiser steps (default: the preset's).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows a step, over all processes.")] = None,
     window_ticks: Annotated[int | None, typer.Option(help="Ticks in a training window.")] = None,
@@ -38,6 +43,43 @@ def pretrain_command(
     ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Keep here what comes from URLs.")] = None,
     cache_gb: Annotated[float, typer.Option(help="Most to keep in --cache-dir, over all processes.")] = 20.0,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="How processes share the model. ddp: each holds all of it. zero1: moments are shared out; zero2: and "
+            "gradients; zero3, fsdp2: and weights. auto: what accelerate was launched for, else ddp.",
+            rich_help_panel=SCALE,
+        ),
+    ] = None,
+    accumulation: Annotated[
+        int | None,
+        typer.Option(help="Compute a batch in this many parts: less memory, the same steps.", rich_help_panel=SCALE),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="bf16: matrix products in half the bytes, at twice the speed on a GPU (a CPU is slower); weights stay "
+            "float32. no: float32.",
+            rich_help_panel=SCALE,
+        ),
+    ] = None,
+    activation_checkpointing: Annotated[
+        bool | None,
+        typer.Option(help="Keep no activations of blocks: far less memory, a third more work.", rich_help_panel=SCALE),
+    ] = None,
+    compile_: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="torch.compile: minutes once, then faster steps.", rich_help_panel=SCALE
+        ),
+    ] = None,
+    offload: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep what is shared out in host memory (zero: moments; zero3, fsdp2: weights too): slower.",
+            rich_help_panel=SCALE,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Fixes weights, data order, and dropout.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 1,
     set_: Annotated[
@@ -51,30 +93,51 @@ def pretrain_command(
 
     Several corpora share the windows by their weights, or by --temperature where none has a weight.
 
+    Exit codes: 0 done; 143 asked to stop (SIGTERM, Ctrl-C), saved, run it again; 2 wrong settings; 1 anything else.
+
     Example: gi pretrain --data runs/corpus --out runs/tiny --preset tiny --steps 3000
+
+    Two processes: torchrun --nproc-per-node=2 --no-python gi pretrain --strategy fsdp2 --data ... --out ...
+
+    Or by a config: accelerate launch --config_file train/configs/zero2.yaml --no_python gi pretrain --data ...
     """
     from gi_model.config import preset as policy_preset
     from gi_train.config import PRESETS
+    from gi_train.idm import as_idm, intent_share
 
     policy_config = policy_preset(preset)
-    flags: dict[str, float | None] = {
+    flags: dict[str, float | str | None] = {
         "steps": steps,
         "batch_size": batch_size,
         "window_ticks": window_ticks,
         "lr_peak": lr,
+        "temperature": temperature,
+        "strategy": strategy,
+        "accumulation": accumulation,
+        "precision": precision,
+        "activation_checkpointing": activation_checkpointing,
+        "compile": compile_,
+        "offload": offload,
     }
-    flags["temperature"] = temperature
     config = PRESETS[preset].replace(seed=seed, threads=threads, **{k: v for k, v in flags.items() if v is not None})
+    if task == "idm":
+        policy_config, config = as_idm(policy_config, config, window_ticks=window_ticks)
     if past_actions is not None:
         policy_config = policy_config.replace(past_actions=past_actions)
     policy_config, config = apply_settings(set_ or [], policy_config, config)
     blend = _open(data, cache_dir, cache_gb)
+    if task == "idm" and (share := intent_share(blend)):
+        message = f"{share:.0%} of the clips were perturbed: their labels are not what was done, and cannot be learned"
+        typer.secho(message, err=True, fg="yellow")
     from gi_train.pretrain import pretrain  # seconds of imports: only once settings and data are known to be good
 
     result = pretrain(blend, out, policy_config, config)
     if result.stopped:
-        typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
+        if result.is_main:
+            typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
         raise typer.Exit(EXIT_STOPPED)
+    if not result.is_main:
+        return
     if as_json:
         typer.echo(json.dumps({"checkpoint": str(result.checkpoint), "step": result.step, **result.values}))
     else:
