@@ -84,9 +84,8 @@ class ModelLoader:
 
     def load_for_client(self, name: str, path: str) -> LoadedModel:
         """The model at `path` below `models_dir`, as `name`. Raises Problem, without paths of the machine."""
+        found = self.find(path)
         try:
-            return self.load(ModelSpec(self.find(path), name))
-        except Problem:
-            raise
+            return self.load(ModelSpec(found, name))
         except GiError as error:
-            raise Problem(MODEL_INVALID, f"{error.what}.") from error
+            raise Problem(MODEL_INVALID, f"{error.what.replace(str(found), path)}.") from error
