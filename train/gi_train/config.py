@@ -24,6 +24,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     seed: int = 0
+    encoder_weights: str = ""  # safetensors file of a timm encoder to start from, on this machine; "": at random
     threads: int = 1  # torch's, on a CPU: two on contended cores are slower than one
     precision: Literal["no", "bf16"] = "no"
     strategy: Strategy = "auto"  # how processes share a model; auto: what accelerate was launched with, else ddp

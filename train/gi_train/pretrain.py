@@ -28,6 +28,7 @@ from gi_model.checkpoint import load_weights
 from gi_model.config import PolicyConfig
 from gi_model.errors import TrainingError
 from gi_model.policy import Policy
+from gi_model.pretrained import load_encoder_weights
 from gi_train.augment import augment
 from gi_train.config import TrainConfig
 from gi_train.launch import build_parallel
@@ -53,6 +54,7 @@ class PretrainResult:
     step: int
     values: dict[str, float]
     stopped: bool
+    is_main: bool = True  # whether this process speaks for all
 
 
 def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainConfig) -> PretrainResult:
@@ -146,7 +148,7 @@ def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainC
     parallel.close()
     if lock:
         lock.release()
-    return PretrainResult(paths.checkpoint, step, values, stop.agreed)
+    return PretrainResult(paths.checkpoint, step, values, stop.agreed, parallel.is_main)
 
 
 def build_reader(
@@ -176,6 +178,8 @@ def resume(paths: RunPaths, parallel: Parallel, policy: Policy, reader: Reader) 
     newest = newest_state(paths.steps)
     position = Position(0, reader.state_dict(), optimizer=config.optimizer)
     if newest is None:
+        if config.encoder_weights:
+            load_encoder_weights(policy, Path(config.encoder_weights))
         parallel.prepare(policy, lambda policy: build_optimizer(policy, config))
         return position
     with StateReader(newest) as state:
