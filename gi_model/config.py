@@ -123,10 +123,12 @@ PRESETS: Final[Mapping[str, PolicyConfig]] = {
     # `make demo`, or gi pretrain --preset tiny: 1.6 M parameters; trains on two laptop cores in minutes, to a mean
     # normalised score of about 0.8 over three Doom games.
     "tiny": PolicyConfig(),
-    # gi pretrain --preset small --set precision=bf16: one GPU, tens of minutes; plays at 20 Hz on one laptop core.
-    # 14 M parameters, so that its checkpoint is under 30 MB in bf16.
+    # gi pretrain --preset small: one GPU, tens of minutes. 14 M parameters, so that its checkpoint is under 30 MB in
+    # bf16; 0.28 GFLOP an action and 1.2 MB of cache a session; an action in 15 to 20 ms of one CPU thread. Not trained
+    # yet: no loss to expect.
     "small": _SMALL,
-    # gi pretrain --preset base --set precision=bf16 --set compile=true: one H100 or more, hours to days. 150 M.
+    # gi pretrain --preset base: one H100 or more, hours to days. 152 M parameters, 1.8 GFLOP an action, 4.5 MB of
+    # cache; an action in about 90 ms of one CPU thread. Not trained yet.
     "base": _SMALL.replace(
         stem_channels=(64, 128, 192),
         encoder_dim=512,
@@ -137,7 +139,8 @@ PRESETS: Final[Mapping[str, PolicyConfig]] = {
         num_kv_heads=2,
         decoder_dim=256,
     ),
-    # accelerate launch ... gi pretrain --preset large --set strategy=fsdp2: eight H100, days. 0.6 B.
+    # torchrun ... gi pretrain --preset large: eight H100, days. 613 M parameters, 7.7 GFLOP an action, 27 MB of cache.
+    # Not trained yet.
     "large": _SMALL.replace(
         stem_channels=(96, 192, 384),
         encoder_dim=768,
@@ -150,7 +153,7 @@ PRESETS: Final[Mapping[str, PolicyConfig]] = {
         decoder_dim=384,
         decoder_layers=3,
     ),
-    # The same over several nodes (k8s/), activation checkpointing on. 1.2 B.
+    # The same over several nodes (k8s/). 1.19 B parameters, 15.3 GFLOP an action, 39 MB of cache. Not trained yet.
     "xl": _SMALL.replace(
         stem_channels=(128, 256, 512),
         encoder_dim=1024,

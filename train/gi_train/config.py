@@ -99,7 +99,7 @@ PRESETS: Final[Mapping[str, TrainConfig]] = {
     "small": TrainConfig(steps=20_000, batch_size=16, lr_peak=6e-4, warmup_steps=500, **_LONG),
     # gi pretrain --preset base: one H100 or a few.
     "base": TrainConfig(steps=100_000, batch_size=64, lr_peak=3e-4, warmup_steps=1000, **_LONG),
-    # accelerate launch ... gi pretrain --preset large: eight H100.
+    # torchrun ... gi pretrain --preset large: eight H100.
     "large": TrainConfig(
         steps=200_000,
         batch_size=256,
