@@ -65,6 +65,8 @@ class Policy(nn.Module):
         self.past = PastAction(config, self.space, embedding) if config.past_actions != "none" else None
         self.backbone = Backbone(config)
         self.decoder = ActionDecoder(config, self.space, embedding)
+        if config.lookahead_ticks:
+            self.decoder.order_motion()
 
     # ------------------------------------------------------------------ learning
 

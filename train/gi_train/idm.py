@@ -17,7 +17,7 @@ from gi_model.errors import CorpusError
 from gi_train.config import TrainConfig
 
 WINDOW_TICKS: Final = 8  # at most, by default: what is done shows within half a second
-SMOOTHING_BINS: Final = 2.0
+SMOOTHING_BINS: Final = 3.0
 INTENT: Final = "(perturbed)"  # in a demonstrator's name: labels say what it meant, not what it was made to do
 SAMPLE: Final = 500  # clips looked at, spread over the corpora
 

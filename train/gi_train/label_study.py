@@ -3,9 +3,9 @@
     record -> shard -> strip most labels -> IDM on the rest -> label -> per seed, a policy from each of:
         labelled (the small part)    pseudo (it, and the IDM's labels of the rest)    true (all true labels)
 
-Policies are alike but for their data, and play in closed loop. Nobody is shoved (--no-perturb): a shoved player's labels
-say what it meant, not what was done, and no model can read a meaning off the screen. Seeds are the outer loop: a study
-that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`), kept on the next call.
+Policies are alike but for their data, and play in closed loop. Nobody is shoved (--no-perturb): the labels of a shoved
+player say what it meant, not what was done, and no model can read a meaning off the screen. Seeds are the outer loop: a
+study that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`), kept on the next call.
 """
 
 from dataclasses import asdict, dataclass

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gi_model.actions import ActionSpace
+from gi_model.actions import NEUTRAL
 from gi_model.checkpoint import load_policy
 from gi_model.ensemble import decode_together
 from gi_model.errors import ConfigError
@@ -29,7 +29,7 @@ OVERLAP: Final = 4  # windows that a tick lies in, where there are enough
 
 @dataclass(frozen=True)
 class TickLabels:
-    """Answers for T ticks. confidence of a tick: the product over its factors (a motion: within two bins)."""
+    """Answers for T ticks, neutral where there is none."""
 
     tokens: NDArray[np.int64]  # (T, K)
     factors: NDArray[np.float32]  # (T, F), by factor of the action space
@@ -37,7 +37,7 @@ class TickLabels:
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """float32 (T,)."""
+        """float32 (T,): the product over the factors; a motion counts as right within two bins."""
         return np.asarray(self.factors.prod(axis=1), dtype=np.float32)
 
 
@@ -60,7 +60,7 @@ class Labeller:
     def __call__(self, frames: NDArray[np.uint8]) -> TickLabels:
         """Label a stretch, uint8 (T, 3, H, W)."""
         num_ticks, num_slots = len(frames), self.space.num_tokens
-        tokens = np.zeros((num_ticks, num_slots), dtype=np.int64)
+        tokens = np.tile(self.space.encode(NEUTRAL), (num_ticks, 1))
         probs = np.ones((num_ticks, num_slots), dtype=np.float32)
         answered = np.arange(num_ticks) < num_ticks - 1
         if num_ticks > 1:
@@ -121,8 +121,3 @@ def centre_weights(length: int) -> Sequence[float]:
 def load_labeller(checkpoint: Path, *, device: str = "cpu") -> Labeller:
     """The labeller of a checkpoint. Raises CheckpointError, and ConfigError for a policy that plays."""
     return Labeller(load_policy(checkpoint, device=device))
-
-
-def factor_names(space: ActionSpace) -> tuple[str, ...]:
-    """Names of the columns of `TickLabels.factors`."""
-    return tuple(space.factors)
