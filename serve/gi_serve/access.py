@@ -33,6 +33,7 @@ class Caller:
     scopes: tuple[Scope, ...]
     max_sessions: int | None = None
     is_token: bool = False
+    trace_parent: str = ""  # the W3C traceparent of the request
 
     def check(self, scope: Scope) -> "Caller":
         """Return the caller. Raises Problem without `scope`."""

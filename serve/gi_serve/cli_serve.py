@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gi_serve.model_loading import ModelSpec
     from gi_serve.server import Tls
     from gi_serve.service import Service
+    from gi_serve.tracing import StepTracer
 
 _ACCESS, _LIMITS, _OPERATIONS = "Who may", "How much", "Operations"
 
@@ -91,6 +92,15 @@ def serve_command(
     access_log: Annotated[
         bool, typer.Option("--access-log", help="Log requests, but for frames and health.", rich_help_panel=_OPERATIONS)
     ] = False,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel", help="Send spans by OTLP; OTEL_EXPORTER_OTLP_ENDPOINT says where.", rich_help_panel=_OPERATIONS
+        ),
+    ] = False,
+    otel_share: Annotated[
+        float, typer.Option(help="Of the steps that become spans.", min=0, max=1, rich_help_panel=_OPERATIONS)
+    ] = 0.01,
     print_openapi: Annotated[bool, typer.Option("--print-openapi", help="Print the OpenAPI document and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
@@ -118,7 +128,9 @@ def serve_command(
             admits_late=not admission,
             drain_s=drain_seconds,
         )
-        service = Service([], config=config, access=access, loader=loader)
+        service = Service(
+            [], config=config, access=access, loader=loader, tracer=make_tracer(otel_share) if otel else None
+        )
         add_models(service, specs)
         server = Server(service, tls=tls)
         end_quietly_on_sigterm()
@@ -157,6 +169,17 @@ def make_tls(cert: Path | None, key: Path | None) -> "Tls | None":
     tls = Tls(cert, key)
     tls.check()
     return tls
+
+
+def make_tracer(share: float) -> "StepTracer":
+    """Spans of a share of the steps. Raises ConfigError without the extra `otel`."""
+    from gi_model.errors import ConfigError
+
+    try:
+        from gi_serve.tracing import make_otlp_tracer
+    except ImportError:
+        raise ConfigError("spans need OpenTelemetry", do="pip install 'gi-model[otel]'") from None
+    return make_otlp_tracer(share)
 
 
 def add_models(service: "Service", specs: "Sequence[ModelSpec]") -> None:

@@ -14,7 +14,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -26,6 +26,7 @@ from gi_model.errors import ActionError
 from gi_model.frames import Frame
 from gi_model.stepper import Stepper, Steps
 from gi_serve.admission import Demand, admits, count_on_time
+from gi_serve.logs import tag_of
 from gi_serve.metrics import ModelMetrics
 from gi_serve.model_thread import Entry, ModelThread, Outcome
 from gi_serve.problems import (
@@ -83,6 +84,7 @@ class Engine:
         self._is_stepping = False
         self._is_scheduled = False
         self._thread = ModelThread(stepper, self._finish_step)
+        self.on_step: Callable[[Outcome], None] | None = None  # hears of every step
         metrics.slots = stepper.num_slots
 
     # ------------------------------------------------------------------ life
@@ -174,6 +176,7 @@ class Engine:
         if session.recording is not None:
             session.recording.end(reason)
         session.sink.closed(session, reason)
+        logger.info("session closed", extra={"session": tag_of(session.id), "reason": reason})
 
     def suspend_session(self, session: Session) -> None:
         """Its connection is lost: keep it for whoever brings its token, if it asked for that; else end it."""
@@ -232,6 +235,9 @@ class Engine:
     def submit(self, session: Session, pixels: Frame, message: FrameMessage, received_ns: int) -> None:
         """Let `pixels`, of the model's size, wait for the next step; a frame that already waits is dropped."""
         if session.is_closed:
+            return
+        if message.seq < session.newest_ready_seq:  # another codec's decoder was slower
+            self.drop(session, message.seq)
             return
         frame = ReadyFrame(
             pixels=pixels,
@@ -300,6 +306,8 @@ class Engine:
 
     def _finish_step(self, outcome: Outcome) -> None:
         self._is_stepping = False
+        if self.on_step is not None:
+            self.on_step(outcome)
         self.metrics.batch_size.observe(len(outcome.entries))
         self.metrics.batch.observe((outcome.stepped_ns - outcome.started_ns) / 1e9)
         self.metrics.forward.observe((outcome.done_ns - outcome.stepped_ns) / 1e9)

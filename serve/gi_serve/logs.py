@@ -27,6 +27,8 @@ def configure_logs(log_format: LogFormat, *, level: LogLevel, access: bool = Fal
         JsonFormatter() if log_format == "json" else TextFormatter("%(levelname)s %(name)s %(message)s")
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in ("uvicorn", "websockets", "httpcore"):  # at DEBUG they write down the bytes of every message
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level.upper())))
     ACCESS.setLevel("INFO" if access else "CRITICAL")
 
 

@@ -12,6 +12,7 @@ reader (a slow client would hold up its own frames).
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -66,7 +67,7 @@ def _admit(websocket: WebSocket, service: Service) -> Caller:
     service.access.admit(caller, websocket.client.host if websocket.client else "")
     if not service.is_ready:
         raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
-    return caller
+    return replace(caller, trace_parent=websocket.headers.get("traceparent", ""))
 
 
 class Connection:

@@ -1,6 +1,7 @@
 """Who may call a route: a dependency a scope, which also puts the lock on the route in the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Request, Security
@@ -24,6 +25,7 @@ def require(access: Access, scope: Scope) -> Callable[..., Awaitable[Caller]]:
     ) -> Caller:
         caller = access.identify(request.headers.get("authorization")).check(scope)
         access.admit(caller, request.client.host if request.client else "")
-        return caller
+        trace_parent = request.headers.get("traceparent")
+        return caller if trace_parent is None else replace(caller, trace_parent=trace_parent)
 
     return find_caller

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from gi_serve.access import ANYONE, Access, Caller
 from gi_serve.engine import RESUME_TIMEOUT_S, Engine, EngineConfig
 from gi_serve.intake import Intake
 from gi_serve.limits import Bucket
+from gi_serve.logs import tag_of
 from gi_serve.metrics import MetricsCollector, ModelMetrics, ServerMetrics
 from gi_serve.model_loading import ModelLoader
 from gi_serve.problems import (
@@ -38,6 +40,7 @@ from gi_serve.step_times import StepTimes
 if TYPE_CHECKING:
     from gi_serve.schemas import StreamResume
     from gi_serve.streams import Streams
+    from gi_serve.tracing import StepTracer
 
 SWEEP_PERIOD_S: Final = 1.0
 LAG_PERIOD_S: Final = 0.25
@@ -67,9 +70,10 @@ class Service:
         config: ServiceConfig | None = None,
         access: Access | None = None,
         loader: ModelLoader | None = None,
+        tracer: "StepTracer | None" = None,
     ) -> None:
         self.config, self.access = config or ServiceConfig(), access or Access()
-        self.loader = loader or ModelLoader()
+        self.loader, self.tracer = loader or ModelLoader(), tracer
         self.connections: set[Streams] = set()  # every open WebSocket
         self.pool = ThreadPoolExecutor(self.config.decode_threads, thread_name_prefix="decode")
         self.engines: dict[str, Engine] = {}
@@ -102,6 +106,8 @@ class Service:
             await engine.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.stop)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
@@ -178,6 +184,8 @@ class Service:
             raise ConfigError("models need names of their own", got=stepper.name, expected="another name", do=do)
         config = EngineConfig(self.config.idle_timeout_s, self.config.resume_timeout_s, self.config.admits_late)
         engine = Engine(stepper, ModelMetrics(), config, times=times, recorder=self._recorder)
+        if self.tracer is not None:
+            engine.on_step = partial(self.tracer.record, stepper.name)
         self.engines[stepper.name] = engine
         self.intakes[stepper.name] = Intake(engine, self.pool)
         return engine
@@ -195,7 +203,8 @@ class Service:
             raise Problem(SESSIONS_OF_KEY, f"At most {limit} at a time: end one first.", retry_after_s=5)
 
     def _own(self, session: Session, caller: Caller) -> Session:
-        session.owner = caller.id
+        session.owner, session.trace_parent = caller.id, caller.trace_parent
+        logger.info("session opened", extra={"session": tag_of(session.id), "key": caller.name})
         if (rate := self.access.limits.frames_per_s) is not None:
             session.frame_bucket = Bucket(rate)
         return session

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gi_model.actions import InputState
 from gi_model.frames import Frame
@@ -16,6 +16,9 @@ from gi_serve.limits import Bucket
 from gi_serve.problems import Problem
 from gi_serve.protocol import ActionMessage
 from gi_serve.recorder import Recording
+
+if TYPE_CHECKING:
+    from gi_serve.video_intake import VideoStream
 
 _ANSWERS_KEPT: Final = 256  # to count what a lost connection swallowed
 
@@ -62,6 +65,10 @@ class Sink(Protocol):
         """Frame `seq` cannot be answered."""
         ...
 
+    def needs_keyframe(self, session: "Session", /) -> None:
+        """Its video cannot go on without a keyframe."""
+        ...
+
     def closed(self, session: "Session", reason: str, /) -> None:
         """The session ended: "client", "idle", "lost", "failed", "key_revoked", or "going_away".
 
@@ -82,6 +89,9 @@ class Nobody:
     def failed(self, session: "Session", seq: int, problem: Problem) -> None:
         """Nobody waits for it."""
 
+    def needs_keyframe(self, session: "Session") -> None:
+        """Whoever comes back has to send one anyway."""
+
     def closed(self, session: "Session", reason: str) -> None:
         """Whoever comes back is told that there is no such session."""
 
@@ -96,6 +106,7 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     resume_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     owner: str = ""  # id of the key that opened it
+    trace_parent: str = ""  # the W3C traceparent of the request that opened it
     frame_bucket: Bucket | None = None  # None: frames come as fast as they may
     life: int = 0
     is_fresh: bool = True  # the model's slot must be opened before the next step
@@ -113,12 +124,18 @@ class Session:
     num_late: int = 0
     unreported_drops: int = 0  # since the last answer
     recording: Recording | None = None
+    video: "VideoStream | None" = None  # where frames come as H.264
     active_ns: int = field(default_factory=time.monotonic_ns)
     newest_answer: ActionMessage | None = None
     _num_reported: int = 0  # frames that answers spoke of: answered, or counted as dropped
     _answers: deque[tuple[int, int]] = field(
         default_factory=lambda: deque(maxlen=_ANSWERS_KEPT)
     )  # seq, reported before
+
+    @property
+    def newest_ready_seq(self) -> int:
+        """The newest frame that waits for a step, or had one."""
+        return self.stepped_seq if self.pending is None else self.pending.seq
 
     def put_pending(self, frame: ReadyFrame) -> ReadyFrame | None:
         """Let `frame` wait; the one in whose place it waits, whose time in the queue it inherits."""

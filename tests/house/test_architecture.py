@@ -35,6 +35,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "fastapi": "gi_serve",
     "uvicorn": "gi_serve",
     "prometheus_client": "gi_serve",
+    "opentelemetry": "gi_serve/tracing.py",
 }
 FENCES = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

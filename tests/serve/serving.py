@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gi_model.stepper import Stepper
 from gi_serve.access import Access
@@ -15,6 +16,9 @@ from gi_serve.engine import Engine
 from gi_serve.model_loading import ModelLoader
 from gi_serve.server import Server, Tls, bind
 from gi_serve.service import Service, ServiceConfig
+
+if TYPE_CHECKING:
+    from gi_serve.tracing import StepTracer
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,11 @@ def serving(
     access: Access | None = None,
     loader: ModelLoader | None = None,
     tls: Tls | None = None,
+    tracer: "StepTracer | None" = None,
 ) -> Iterator[Running]:
     """Serve `steppers` on a free port."""
     config = config or ServiceConfig(idle_timeout_s=idle_timeout_s)
-    service = Service(steppers, config=config, access=access, loader=loader)
+    service = Service(steppers, config=config, access=access, loader=loader, tracer=tracer)
     server, bound, ready = Server(service, heartbeat_s=heartbeat_s, tls=tls), bind("127.0.0.1", 0), threading.Event()
     thread = threading.Thread(target=server.serve_on, args=(bound, ready.set))
     thread.start()
