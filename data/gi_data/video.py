@@ -118,13 +118,18 @@ def decode(video: bytes, name: str, *, frames: range, height: int, width: int) -
     pictures = _pictures(video, name, frames)
     reformatter = VideoReformatter()  # one kept: building the conversion tables costs more than a frame
     while chunk := list(islice(pictures, _CHUNK)):
-        if all((p.height, p.width, p.format.name) == (height, width, "yuv420p") for p in chunk):
-            small = _converted(chunk)
-        else:
-            small = resize(np.stack([_rgb(reformatter, picture) for picture in chunk]), height, width)
-        rgb[done : done + len(chunk)] = small
+        rgb[done : done + len(chunk)] = convert(chunk, reformatter, height=height, width=width)
         done += len(chunk)
     return rgb
+
+
+def convert(
+    pictures: Sequence[av.VideoFrame], reformatter: VideoReformatter, *, height: int, width: int
+) -> NDArray[np.uint8]:
+    """RGB uint8 (T, height, width, 3) of decoded pictures."""
+    if all((p.height, p.width, p.format.name) == (height, width, "yuv420p") for p in pictures):
+        return _converted(pictures)
+    return resize(np.stack([_rgb(reformatter, picture) for picture in pictures]), height, width)
 
 
 def decode_planes(

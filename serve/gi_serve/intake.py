@@ -2,7 +2,7 @@
 
 A raw frame of the model's size is used where it lies: no copy, no thread. Everything else is decoded and resized in a
 small pool, one frame a session at a time; of the frames that arrive meanwhile only the newest is kept, so a burst of
-huge images costs its sender alone, and frames stay in order.
+huge images costs its sender alone, and frames stay in order. Video has its own way (`VideoStream`).
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from gi_serve.images import decode_image, view_raw
 from gi_serve.problems import Problem, as_problem
 from gi_serve.protocol import Codec, FrameMessage
 from gi_serve.sessions import Session
+from gi_serve.video_intake import Unit, VideoStream
 
 Decoded = tuple[Frame, float] | Problem  # the seconds it took
 
@@ -46,6 +47,10 @@ class Intake:
         if session.frame_bucket is not None:
             session.frame_bucket.check("frames")
         self.engine.receive(session, message)
+        if message.codec == Codec.H264:
+            session.video = session.video or VideoStream(self.engine, session, self.pool)
+            session.video.offer(Unit(message, received_ns, session.life))
+            return
         arrival = Arrival(message, received_ns, session.life)
         if session in self._waiting:
             self._replace(session, arrival)

@@ -37,6 +37,9 @@ class PostedFrames:
         if (future := self._waiting.get(seq)) and not future.done():
             future.set_exception(problem)
 
+    def needs_keyframe(self, session: Session) -> None:
+        """Requests carry images, never video."""
+
     def closed(self, session: Session, reason: str) -> None:
         """No request will be answered any more."""
         for seq in list(self._waiting):

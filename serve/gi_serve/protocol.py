@@ -50,17 +50,18 @@ class Kind(IntEnum):
 
 
 class Codec(IntEnum):
-    """How the pixels of a frame are coded. RAW: uint8 RGB, row by row from the top left."""
+    """How the pixels of a frame are coded. RAW: uint8 RGB, row by row from the top left. H264: an access unit."""
 
     NONE = 0
     RAW = 1
     JPEG = 2
     PNG = 3
+    H264 = 4
 
 
 @dataclass(frozen=True, slots=True)
 class FrameMessage:
-    """One frame on its way to the server. width, height: of raw pixels; 0 for JPEG and PNG, which say it themselves."""
+    """One frame on its way to the server. width, height: of raw pixels; 0 for the others, which say it themselves."""
 
     seq: int
     capture_ns: int  # the client's own clock; echoed by the answer
@@ -118,7 +119,7 @@ def check_frame_message(message: FrameMessage) -> FrameMessage:
             expected = f"{width} x {height} x 3 = {width * height * 3} bytes, both sides above 0"
             raise ProtocolError("raw frame of the wrong size", got=f"{num_bytes} bytes", expected=expected)
     elif width or height:
-        do = "JPEG and PNG say their size themselves: send width and height 0."
+        do = "JPEG, PNG, and H.264 say their size themselves: send width and height 0."
         raise ProtocolError("coded frame with a size", got=(width, height), expected=(0, 0), do=do)
     return message
 
@@ -214,6 +215,6 @@ def _kind(number: int) -> Kind:
 
 
 def _codec(number: int) -> Codec:
-    if number not in (Codec.RAW, Codec.JPEG, Codec.PNG):
-        raise ProtocolError("frame of an unknown codec", got=number, expected="1 raw, 2 JPEG, 3 PNG")
+    if number not in (Codec.RAW, Codec.JPEG, Codec.PNG, Codec.H264):
+        raise ProtocolError("frame of an unknown codec", got=number, expected="1 raw, 2 JPEG, 3 PNG, 4 H.264")
     return Codec(number)

@@ -24,7 +24,7 @@ from gi_serve.protocol import (
     check_frame_message,
 )
 
-_CODECS = {"raw": Codec.RAW, "jpeg": Codec.JPEG, "png": Codec.PNG}
+_CODECS = {"raw": Codec.RAW, "jpeg": Codec.JPEG, "png": Codec.PNG, "h264": Codec.H264}
 _NAMES = {codec: name for name, codec in _CODECS.items()}
 _FRAME_FIELDS = frozenset({"type", "stream_id", "seq", "capture_ns", "codec", "width", "height", "data"})
 

@@ -8,21 +8,25 @@ played in other batches.
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
 from gi_model.actions import ActionSpace
-from gi_model.errors import ServeError
+from gi_model.errors import ClipError, ServeError
+from gi_model.frames import Frame
 from gi_model.stepper import Sampling, Stepper, Steps
 from gi_serve.client_address import CONNECT_ERRORS, ServerAddress
-from gi_serve.protocol import ActionMessage, FrameMessage, decode_action, encode_frame
+from gi_serve.protocol import ActionMessage, Codec, FrameMessage, decode_action, encode_frame
 from gi_serve.protocol_json import parse_event
 from gi_serve.session_record import SessionRecord
+
+if TYPE_CHECKING:
+    from gi_data.video_stream import StreamDecoder
 
 _SECONDS_TO_ANSWER = 30.0
 
@@ -34,6 +38,10 @@ class Replayer(Protocol):
 
     def open(self, sampling: Sampling) -> None:
         """Start anew."""
+        ...
+
+    def watch(self, message: FrameMessage) -> None:
+        """See a picture of a video, which those after it build on."""
         ...
 
     def step(self, message: FrameMessage) -> Steps:
@@ -96,6 +104,8 @@ class _Replay:
                 self.replayer.open(Sampling(**event["sampling"]))
             case "frame":
                 self.frames[event["seq"]] = event
+                if event["codec"] == "h264":
+                    self.replayer.watch(self.record.read_frame(event))
             case "step":
                 frame = self.record.read_frame(self.frames.pop(event["seq"]))
                 self.steps[event["seq"]] = self.replayer.step(frame)
@@ -126,16 +136,32 @@ class StepperReplayer:
 
     def __init__(self, stepper: Stepper) -> None:
         self.fingerprint, self._stepper = stepper.fingerprint, stepper
+        self._decoder: StreamDecoder | None = None
+        self._pictures: dict[int, Frame] = {}  # of videos, by seq, until one is stepped
 
     def open(self, sampling: Sampling) -> None:
         """Start anew."""
         self._stepper.open(0, sampling)
 
+    def watch(self, message: FrameMessage) -> None:
+        """Decode as the server does; what did not decode there does not here."""
+        from gi_data.video_stream import StreamDecoder
+        from gi_serve.images import MAX_PIXELS
+
+        self._decoder = self._decoder or StreamDecoder(max_pixels=MAX_PIXELS)
+        with suppress(ClipError):
+            self._decoder.feed(message.data)
+            self._pictures[message.seq] = self._decoder.frame(self._stepper.height, self._stepper.width)
+
     def step(self, message: FrameMessage) -> Steps:
         """Decode as the server does, and step."""
         from gi_serve.images import decode_image  # the codecs: a replay against a server needs none
 
-        frame = decode_image(message, self._stepper.height, self._stepper.width)
+        if message.codec == Codec.H264:
+            frame = self._pictures[message.seq]
+            self._pictures = {seq: each for seq, each in self._pictures.items() if seq > message.seq}
+        else:
+            frame = decode_image(message, self._stepper.height, self._stepper.width)
         steps = self._stepper.step(frame[None], [0])
         horizon = self._stepper.action_horizon
         return Steps(steps.tokens.reshape(horizon, -1), steps.confidence.reshape(horizon, -1))
@@ -168,6 +194,11 @@ class ServerReplayer:
         event: dict[str, Any] = {"type": kind, "seed": sampling.seed, "sampling": settings}
         self._send(event | ({"model": self._model} if self._model and kind == "session.update" else {}))
         self._read_event()
+
+    def watch(self, message: FrameMessage) -> None:
+        """Not here: which picture of a video a server steps is a matter of time. Raises ServeError."""
+        do = "Replay it with --checkpoint."
+        raise ServeError("video cannot be replayed on a server", got=f"H.264, seq {message.seq}", do=do)
 
     def step(self, message: FrameMessage) -> Steps:
         """Send the frame as it came, and wait."""

@@ -94,6 +94,8 @@ class Streams:
         self._check_new(wanted.stream_id)
         engine, session = self._service.resume_session(wanted, self, caller=self._caller)
         stream = self._add(engine, session, notify=wanted.notify)
+        if session.video is not None:
+            session.video.restart()  # the lost connection may have swallowed a picture
         self._send_session(
             "session.resumed",
             stream,
@@ -191,6 +193,10 @@ class Streams:
     def failed(self, session: Session, seq: int, problem: Problem) -> None:
         """Send the problem; the session lives on."""
         self.send_error(problem, {"stream_id": session.options.stream_id, "seq": seq})
+
+    def needs_keyframe(self, session: Session) -> None:
+        """Ask for one."""
+        self._send("keyframe.needed", stream_id=session.options.stream_id)
 
     def closed(self, session: Session, reason: str) -> None:
         """Say goodbye; the connection ends with its last stream, unless the client closed that one itself."""

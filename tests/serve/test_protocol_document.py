@@ -4,15 +4,27 @@ import json
 import re
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from websockets.sync.client import connect
 
 from gi_model.actions import KEYS
 from gi_serve import protocol
+from gi_serve.client_core import OnLate
 from gi_serve.controls import RECORD_SIZE
-from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_SLOW_READER
+from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, CLOSE_SLOW_READER
 from gi_serve.problems import KINDS
+from gi_serve.protocol_json import _FRAME_FIELDS
+from gi_serve.schemas import (
+    ActionExecuted,
+    ClockSync,
+    StreamClose,
+    StreamFork,
+    StreamReset,
+    StreamResume,
+    StreamUpdate,
+)
 from tests.serve.fake_steppers import EchoStepper
 from tests.serve.serving import serving
 
@@ -36,8 +48,29 @@ def test_every_kind_of_problem_is_documented() -> None:
     ]
 
 
+def test_every_event_of_a_client_is_documented_with_its_fields() -> None:
+    tables = re.findall(r"\| `type` \| fields \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", DOCUMENT)
+    cells = [line.strip("|").split("|") for line in tables[0].splitlines()]
+    documented = {row[0].strip(" `"): set(re.findall(r"`(\w+)`", row[1])) for row in cells}
+    events = (StreamUpdate, StreamReset, StreamClose, StreamResume, StreamFork, ActionExecuted, ClockSync)
+    expected = {get_args(event.model_fields["type"].annotation)[0]: set(event.model_fields) for event in events}
+    assert documented == {name: fields - {"type"} for name, fields in expected.items()} | {
+        "frame": set(_FRAME_FIELDS) - {"type"}
+    }
+
+
+def test_every_contract_for_late_actions_is_documented() -> None:
+    assert {row[0].split("`")[0] for row in rows("`on_late`")} == set(get_args(OnLate))
+
+
+def test_compression_is_refused() -> None:
+    with serving(EchoStepper()) as running, connect(running.stream_url, compression="deflate", proxy=None) as stream:
+        assert stream.protocol.extensions == []
+
+
 def test_every_close_code_is_documented() -> None:
-    assert {CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_SLOW_READER} <= {int(row[0]) for row in rows("code")}
+    codes = {CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, CLOSE_SLOW_READER}
+    assert codes <= {int(row[0]) for row in rows("code")}
 
 
 def test_the_tables_of_bytes_have_the_sizes_of_the_code() -> None:

@@ -226,6 +226,9 @@ class Listener:
     def failed(self, session: Session, seq: int, problem: Problem) -> None:
         raise problem
 
+    def needs_keyframe(self, session: Session) -> None:
+        raise AssertionError("there is no video")
+
     def closed(self, session: Session, reason: str) -> None:
         self.heard.set()
 
