@@ -13,7 +13,7 @@ import torch
 from gi_model.errors import ConfigError
 from gi_train.config import TrainConfig
 from gi_train.parallel import Parallel
-from gi_train.preflight import check_environment, check_group, resolve_strategy
+from gi_train.preflight import check_environment, check_group, is_launched_to_offload, resolve_strategy
 
 if TYPE_CHECKING:
     from accelerate import Accelerator, DeepSpeedPlugin, InitProcessGroupKwargs
@@ -24,15 +24,18 @@ TIMEOUT = timedelta(minutes=15)  # of a collective: one rank may first fill its 
 def build_parallel(config: TrainConfig) -> Parallel:
     """Join the group and choose the strategy. Raises ConfigError on any of the traps that are silent otherwise."""
     strategy = resolve_strategy(config, os.environ)
-    config = config.replace(strategy=strategy)
+    config = config.replace(strategy=strategy, offload=config.offload or is_launched_to_offload(os.environ))
     check_environment(config, os.environ)
     stage = int(strategy[-1]) if strategy.startswith("zero") else 0
     accelerator = _build_zero(config, stage) if stage else _build_plain(config)
     check_group(config, accelerator, os.environ)
     if strategy == "fsdp2":
+        from accelerate import FullyShardedDataParallelPlugin
+
         from gi_train.parallel_fsdp2 import Fsdp2
 
-        return Fsdp2(accelerator, config)
+        launched = FullyShardedDataParallelPlugin(fsdp_version=2)  # what the launch says, else its defaults
+        return Fsdp2(accelerator, config, reshard_after_forward=bool(launched.reshard_after_forward))
     if stage:
         from gi_train.parallel_zero import Zero
 
@@ -64,7 +67,7 @@ def _build_zero(config: TrainConfig, stage: int) -> "Accelerator":
     """Never `cpu=True`: accelerate then drops DeepSpeed without a word."""
     if not torch.cuda.is_available():
         os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed.ops
+    import deepspeed.ops  # type: ignore[import-untyped]
     from accelerate import Accelerator
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # or minutes of g++ at the start of a CPU run
@@ -95,7 +98,7 @@ def _zero_plugin(config: TrainConfig, stage: int) -> "DeepSpeedPlugin":
     settings.pop("train_batch_size", None)
     if config.precision == "bf16":
         settings["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
-    if config.offload:
+    if config.offload and not is_launched_to_offload(os.environ):
         zero = settings["zero_optimization"]
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
         if stage == 3:

@@ -55,6 +55,8 @@ class Parallel:
     def prepare(self, policy: Policy, make_optimizer: MakeOptimizer) -> None:
         """Put the policy to work; its weights are those that every rank has loaded or drawn from one seed."""
         self._register(policy.to(self.device))
+        if self.config.compile:
+            policy.compile(dynamic=False)
         self.optimizer = make_optimizer(policy)
         self.model = self.accelerator.prepare_model(policy) if self.world_size > 1 else policy
 
@@ -108,11 +110,18 @@ class Parallel:
             own[key] = self._place(value, parameter) if value.ndim else self._scalar(value, parameter)
 
     def _register(self, policy: Policy) -> None:
-        """Remember parameters and buffers, while all ranks do the same: FSDP2's `state_dict` changes what it looks at."""
+        """Set up what is alike everywhere, on all ranks at once: FSDP2's `state_dict` changes what it looks at."""
+        policy.set_activation_checkpointing(self.config.activation_checkpointing)
         self.policy, self.parameters = policy, dict(policy.named_parameters())
         self.sizes = {name: parameter.numel() for name, parameter in self.parameters.items()}
         saved = policy.state_dict()
         self.buffers = {name: buffer for name, buffer in policy.named_buffers() if name in saved}
+
+    def _compile_units(self, policy: Policy) -> None:
+        """Compile block by block, where whole-model graphs would meet the hooks that bring sharded weights."""
+        for module in policy.modules():
+            if self.config.compile and isinstance(module, policy.fsdp_units):
+                module.compile(dynamic=False)
 
     def _place(self, value: Tensor, parameter: Tensor) -> Tensor:
         return value.to(parameter.device, copy=True)

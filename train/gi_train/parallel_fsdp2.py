@@ -7,6 +7,8 @@ optimiser made before by comparing addresses. The token embedding that decoder a
 group, as torch wants shared parameters to lie in one.
 """
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -20,16 +22,23 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gi_model.policy import Policy
+from gi_train.config import TrainConfig
 from gi_train.parallel import MakeOptimizer, Parallel
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class Fsdp2(Parallel):
     """Parameters, gradients, and moments cut along their first dimension, each rank holding its rows."""
 
-    reshard_after_forward: bool = True
+    def __init__(self, accelerator: "Accelerator", config: TrainConfig, *, reshard_after_forward: bool = True) -> None:
+        super().__init__(accelerator, config)
+        self._reshard = reshard_after_forward  # False: keep weights whole between forward and backward
 
     def prepare(self, policy: Policy, make_optimizer: MakeOptimizer) -> None:
         """Shard block by block, then the rest."""
+        self._compile_units(policy)
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         on_gpu = self.device.type != "cpu"
         settings = {
@@ -39,7 +48,7 @@ class Fsdp2(Parallel):
         }
         for module in policy.modules():
             if isinstance(module, policy.fsdp_units):
-                fully_shard(module, reshard_after_forward=self.reshard_after_forward, **settings)  # type: ignore[call-overload]
+                fully_shard(module, reshard_after_forward=self._reshard, **settings)  # type: ignore[call-overload]
         fully_shard(policy, **settings)  # type: ignore[call-overload]
         register_fsdp_forward_method(policy, "score")
         self._register(policy)

@@ -33,6 +33,7 @@ class Zero(Parallel):
         """Hand policy and optimiser to DeepSpeed."""
         self._register(policy.to(self.device))
         self._shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
+        self._compile_units(policy)
         self.optimizer = make_optimizer(policy)
         self.accelerator.prepare(policy, self.optimizer)
         self.engine: Any = self.accelerator.deepspeed_engine_wrapped.engine
@@ -50,7 +51,7 @@ class Zero(Parallel):
     def clip(self, max_norm: float) -> Tensor:
         """The norm over all ranks; DeepSpeed itself clips within `step`, by the same norm."""
         del max_norm
-        from deepspeed.runtime.utils import combine_grad_norm_groups
+        from deepspeed.runtime.utils import combine_grad_norm_groups  # type: ignore[import-untyped]
 
         groups = self.zero._get_norm_groups() if self._is_stage3 else None
         norm = self.zero.scaled_global_norm() if groups is None else combine_grad_norm_groups(groups)

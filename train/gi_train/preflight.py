@@ -42,6 +42,15 @@ def resolve_strategy(config: TrainConfig, environment: Environment) -> Strategy:
     return cast(Strategy, launched if config.strategy == "auto" else config.strategy)
 
 
+def is_launched_to_offload(environment: Environment) -> bool:
+    """Whether `accelerate launch` was told to keep moments or weights in host memory."""
+    devices = (
+        environment.get(f"ACCELERATE_DEEPSPEED_OFFLOAD_{what}_DEVICE", "none") for what in ("OPTIMIZER", "PARAM")
+    )
+    zero = _is_on(environment, "ACCELERATE_USE_DEEPSPEED") and any(device != "none" for device in devices)
+    return zero or (_is_on(environment, "ACCELERATE_USE_FSDP") and _is_on(environment, "FSDP_OFFLOAD_PARAMS"))
+
+
 def check_environment(config: TrainConfig, environment: Environment) -> None:
     """What can be known before joining the group. Raises ConfigError."""
     is_sharded = config.strategy != "ddp"
@@ -59,8 +68,8 @@ def check_environment(config: TrainConfig, environment: Environment) -> None:
     if config.optimizer == "muon" and config.strategy.startswith("zero"):
         do = "Choose --optimizer adamw, or --strategy ddp or fsdp2."
         raise ConfigError("Muon needs whole matrices; ZeRO cuts them up", got=config.strategy, expected="ddp", do=do)
-    wanted = environment.get("ACCELERATE_MIXED_PRECISION", config.precision)
-    if wanted != config.precision:
+    wanted = environment.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" is also what it says when not asked
+    if wanted not in ("no", config.precision):
         do = f"Pass --precision {wanted}, or change mixed_precision of the launch."
         raise ConfigError("accelerate was launched for another precision", got=config.precision, expected=wanted, do=do)
     parts = int(environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))

@@ -141,8 +141,11 @@ def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainC
 
     # ================================================================ the end
     report.event("stop" if stop.agreed else "finish", step)
-    for each in (report, reader, held_out, *([windows] if windows else [])):
-        each.close()
+    if windows:
+        windows.close()
+    report.close()
+    reader.close()
+    held_out.close()
     if parallel.is_main and not stop.agreed:
         save_checkpoint(paths, data, config, values)
     parallel.close()

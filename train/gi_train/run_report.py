@@ -5,6 +5,7 @@ Rank 0 writes; the others only take part where a figure needs all of them.
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 
@@ -37,7 +38,8 @@ class RunReport:
             self.progress.say(describe(parallel))
             print_shares(reader.streams)
             self._log.write("data", first, share_facts(reader.streams))
-            self.event("resume" if first else "start", first)
+            settings = {"policy": policy.to_dict(), "train": asdict(parallel.config)}
+            self.event("resume" if first else "start", first, **settings)
         self._since = time.perf_counter()
 
     def step(self, step: int, means: Mapping[str, float], *, lr: float, norm: float) -> None:

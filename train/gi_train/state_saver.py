@@ -124,6 +124,6 @@ def _event(device: torch.device) -> "torch.cuda.Event | None":
     """Marks the end of the copies in the GPU's queue."""
     if device.type != "cuda":
         return None
-    event = torch.cuda.Event()
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record()
     return event

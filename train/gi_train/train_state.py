@@ -162,7 +162,7 @@ def export_policy(folder: Path, out: Path, *, dtype: torch.dtype = torch.float32
     with StateReader(folder) as state:
         policy = Policy(state.config, state.space)
         load_weights(policy, state.weights(), folder)
-    save_policy(policy.to(dtype), out, facts=facts)
+    save_policy(policy.cast_weights(dtype), out, facts=facts)
     return policy
 
 
@@ -170,6 +170,15 @@ def newest_state(folder: Path) -> Path | None:
     """The newest whole step folder, or None."""
     whole = sorted(path for path in folder.glob("[0-9]*") if (path / POSITION).exists())
     return whole[-1] if whole else None
+
+
+def find_state(source: Path) -> Path:
+    """A step folder, or the newest of a run's folder. Raises CheckpointError."""
+    found = source if (source / POSITION).exists() else newest_state(source / "steps")
+    if found is None:
+        do = "Give the folder that `gi pretrain --out` wrote, or one of its steps."
+        raise CheckpointError(f"no saved step in {source}", got="none", expected=f"steps/NUMBER/{POSITION}", do=do)
+    return found
 
 
 def prune_states(folder: Path, keep: int) -> None:
