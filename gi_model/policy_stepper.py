@@ -11,8 +11,9 @@ from torch import Tensor
 from gi_model.calibration import Calibration, load_calibration
 from gi_model.checkpoint import load_policy, read_fingerprint
 from gi_model.errors import ConfigError
+from gi_model.graphed_step import GraphedStep
 from gi_model.policy import Policy
-from gi_model.sampling import Bars, Draw
+from gi_model.sampling import Draw, Points
 from gi_model.stepper import Sampling, Steps
 
 
@@ -36,15 +37,22 @@ class PolicyStepper:
         self._device = next(policy.parameters()).device
         self._state = policy.empty_state(num_slots)
         table = None if calibration is None else torch.from_numpy(calibration.table(policy.space))
-        self._thresholds = None if table is None else table.to(self._device)
+        self._table = None if table is None else table.to(self._device)
         self._rules = [Sampling()] * num_slots
         self._generators = [np.random.default_rng(0)] * num_slots
+        self._graphed: GraphedStep | None = None
+
+    def use_graphs(self, *, fuse: bool = False) -> None:
+        """Step through CUDA graphs from now on; before the first stream. See `GraphedStep`, also for what it raises."""
+        state = self.policy.empty_state(self.num_slots + 1)  # one spare, where padding plays
+        self._graphed = GraphedStep(self.policy, state, fuse=fuse)
+        self._state = state
 
     def open(self, slot: int, sampling: Sampling) -> None:
         """Start a new stream in `slot`. Raises ConfigError for calibrated keys without a calibration."""
-        if sampling.keys == "calibrated" and self._thresholds is None:
+        if sampling.keys == "calibrated" and self._table is None:
             do = "Play with keys 'sample', or run `gi pretrain` on, which writes calibration.json at its end."
-            raise ConfigError(f"{self.name} has no thresholds for its keys", got="keys 'calibrated'", do=do)
+            raise ConfigError(f"{self.name} has no calibration of its keys", got="keys 'calibrated'", do=do)
         self._state.clear(slot)
         self._rules[slot] = sampling
         self._generators[slot] = np.random.default_rng(sampling.seed)
@@ -56,18 +64,21 @@ class PolicyStepper:
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device).permute(0, 3, 1, 2)
         index = torch.tensor(list(slots), device=self._device)
         rules = [self._rules[slot] for slot in slots]
-        rule = Draw.of(rules, noise, self._device, bars=self._bars(rules, index))
-        tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
+        rule = Draw.of(rules, noise, self._device, points=self._points(rules, index))
+        if self._graphed is None:
+            tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
+        else:
+            tokens, probs = self._graphed(images, slots=index, rule=rule)
         confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
         return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
 
-    def _bars(self, rules: Sequence[Sampling], slots: Tensor) -> Bars | None:
-        """What controls must reach, in calibrated rows; None if none is. At its start a stream holds nothing."""
-        if self._thresholds is None or all(rule.keys != "calibrated" for rule in rules):
+    def _points(self, rules: Sequence[Sampling], slots: Tensor) -> Points | None:
+        """For rows with calibrated keys; None if none has. At its start a stream holds nothing."""
+        if self._table is None or all(rule.keys != "calibrated" for rule in rules):
             return None
         rows = torch.tensor([rule.keys == "calibrated" for rule in rules], device=self._device)
         before = torch.where(self._state.ticks[slots, None] > 0, self._state.actions[slots], 0)
-        return Bars.of(self._thresholds, before, rows, self.action_space)
+        return Points.of(self._table, before, rows, self.action_space)
 
     def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
         """Let `tokens`, int64 (K,), be the past action that the next tick of `slot` sees."""
@@ -84,9 +95,14 @@ class PolicyStepper:
         self._generators[target].bit_generator.state = self._generators[source].bit_generator.state
 
 
-def load_stepper(checkpoint: Path, *, num_slots: int, device: str = "cpu") -> PolicyStepper:
-    """A stepper over the policy in the folder `checkpoint`, named for it. Raises CheckpointError."""
-    policy = load_policy(checkpoint, device=device)
+def load_stepper(
+    checkpoint: Path, *, num_slots: int, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> PolicyStepper:
+    """A stepper over the policy in the folder `checkpoint`, named for it. Raises CheckpointError.
+
+    dtype: of weights and caches; bfloat16 halves both, for GPUs.
+    """
+    policy = load_policy(checkpoint, device=device).cast_weights(dtype)
     name = checkpoint.resolve().name if checkpoint.resolve().name != "checkpoint" else checkpoint.resolve().parent.name
     calibration = load_calibration(checkpoint, policy.space)
     return PolicyStepper(

@@ -2,8 +2,8 @@
 
 The random number is an argument: a stream's draws depend on its own generator only, whatever else is in the batch.
 By default motion is drawn by mode: sampling jitters the aim, and the mean of "left" and "right" is "stand still". Keys
-are sampled: where they are rarely held, their mode is to hold nothing. Without dice they are held by thresholds
-(`gi_model.calibration`), one decision after another.
+are sampled: where they are rarely held, their mode is to hold nothing. Calibrated keys are sampled from sharper
+decisions that keep players' rates (`gi_model.calibration`).
 
 B rows, K slots, A vocabulary, M masks of mouse buttons.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gi_model.actions import MOUSE_BUTTONS, ActionSpace
+from gi_model.calibration import SHARPNESS
 from gi_model.stepper import Sampling
 
 MOTION_SLOTS = (1, 2)  # the camera, on mouse and gamepad alike (gi_model.actions.space)
@@ -29,8 +30,8 @@ class Draw:
     """The rules of a batch: noise float (B, K) in [0, 1); temperature, top_p (B, 1), None: all 1; mode bool (B, K).
 
     some_mode, all_mode: for each slot, whether some row or every row takes the likeliest token; known on the host, so
-    that a step does no work that no row asks for, and never waits for a GPU to tell. bars: of rows that hold keys by
-    thresholds, see `Bars`; None where there is none.
+    that a step does no work that no row asks for, and never waits for a GPU to tell. points: of rows with calibrated
+    keys; None where there is none.
     """
 
     noise: Tensor
@@ -39,11 +40,16 @@ class Draw:
     mode: Tensor
     some_mode: tuple[bool, ...]
     all_mode: tuple[bool, ...]
-    bars: "Bars | None" = None
+    points: "Points | None" = None
 
     @classmethod
     def of(
-        cls, rules: Sequence[Sampling], noise: NDArray[np.float32], device: torch.device, *, bars: "Bars | None" = None
+        cls,
+        rules: Sequence[Sampling],
+        noise: NDArray[np.float32],
+        device: torch.device,
+        *,
+        points: "Points | None" = None,
     ) -> "Draw":
         """Stack the rules of the rows; noise float32 (B, K)."""
         mode = np.repeat(np.array([[rule.keys != "sample"] for rule in rules]), noise.shape[1], axis=1)
@@ -59,13 +65,13 @@ class Draw:
             mode=torch.from_numpy(mode).to(device),
             some_mode=tuple(bool(column.any()) for column in mode.T),
             all_mode=tuple(bool(column.all()) for column in mode.T),
-            bars=bars,
+            points=points,
         )
 
 
 @dataclass(frozen=True)
-class Bars:
-    """What the probability of a control must reach to be held: float (B, A) by token id, for rows bool (B,).
+class Points:
+    """Log-odds at which controls are held half of the time: float (B, A) by token id, for rows bool (B,).
 
     buttons_id: the token of no mouse button held.
     """
@@ -75,7 +81,7 @@ class Bars:
     buttons_id: int
 
     @classmethod
-    def of(cls, table: Tensor, tokens: Tensor, rows: Tensor, space: ActionSpace) -> "Bars":
+    def of(cls, table: Tensor, tokens: Tensor, rows: Tensor, space: ActionSpace) -> "Points":
         """Look up `table`, float (2, A), by what the tick before held: its tokens, int64 (B, K)."""
         return cls(torch.where(held_controls(tokens, space), table[1], table[0]), rows, space.ids["buttons:0"])
 
@@ -101,8 +107,8 @@ def draw(logits: Tensor, slot: int, rule: Draw, first: int = 0) -> tuple[Tensor,
         sampled = _sample(logits, slot, rule)
         token = sampled if token is None else torch.where(rule.mode[:, slot], token, sampled)
     assert token is not None
-    if rule.bars is not None:
-        token = _hold(logits, token, slot, rule.bars, first)
+    if rule.points is not None:
+        token = _hold(logits, token, slot, rule, first)
     chosen = logits.gather(-1, token[:, None]).squeeze(-1)
     return token, (chosen - logits.logsumexp(dim=-1)).exp()
 
@@ -111,8 +117,13 @@ def _sample(logits: Tensor, slot: int, rule: Draw) -> Tensor:
     probs = (logits if rule.temperature is None else logits / rule.temperature).softmax(dim=-1)
     if rule.top_p is not None:
         probs = keep_top_p(probs, rule.top_p)
+    return _pick(probs, rule.noise[:, slot])
+
+
+def _pick(probs: Tensor, noise: Tensor) -> Tensor:
+    """Index (B,) at which the cumulative sum of probs (B, A) passes noise (B,) in [0, 1)."""
     cumulative = probs.cumsum(dim=-1)
-    threshold = rule.noise[:, slot, None] * (cumulative[:, -1:] * _BELOW_ONE)
+    threshold = noise[:, None] * (cumulative[:, -1:] * _BELOW_ONE)
     return (cumulative <= threshold).sum(dim=-1)
 
 
@@ -124,23 +135,24 @@ def keep_top_p(probs: Tensor, top_p: Tensor) -> Tensor:
     return torch.zeros_like(probs).scatter(-1, order, kept)
 
 
-# ---------------------------------------------------------------------- held by thresholds
+# ---------------------------------------------------------------------- calibrated
 
 
-def _hold(logits: Tensor, token: Tensor, slot: int, bars: Bars, first: int) -> Tensor:
-    """`token`, int64 (B,), or in rows that hold by thresholds what those say of mouse buttons and of lists."""
-    values = bars.values[:, first : first + logits.shape[1]]
+def _hold(logits: Tensor, token: Tensor, slot: int, rule: Draw, first: int) -> Tensor:
+    """`token`, int64 (B,), but in calibrated rows a calibrated draw of mouse buttons and of a list's next control."""
+    points, noise = rule.points, rule.noise[:, slot]
+    assert points is not None
+    values = points.values[:, first : first + logits.shape[1]]
     if slot == 0:
-        no_button = bars.buttons_id - first
-        masks = slice(no_button, no_button + NUM_MASKS)
+        none = points.buttons_id - first
+        masks = slice(none, none + NUM_MASKS)
         is_mouse = (token >= masks.start) & (token < masks.stop)
-        held = no_button + _held_mask(logits[:, masks], values[:, masks])
-        return torch.where(bars.rows & is_mouse, held, token)
+        drawn = none + _pick(sharpen_masks(logits[:, masks].softmax(dim=-1), values[:, masks]), noise)
+        return torch.where(points.rows & is_mouse, drawn, token)
     if first > 0:
         return token  # motion or wheel
     is_list = logits[:, 0] > float("-inf")  # lists alone may end
-    held = (list_hazards(logits.softmax(dim=-1)) >= values).int().argmax(dim=-1)  # the first; `none` if there is none
-    return torch.where(bars.rows & is_list, held, token)
+    return torch.where(points.rows & is_list, _pick(sharpen_list(logits.softmax(dim=-1), values), noise), token)
 
 
 def list_hazards(probs: Tensor) -> Tensor:
@@ -153,21 +165,31 @@ def list_hazards(probs: Tensor) -> Tensor:
     return probs / (probs[..., :1] + rest)
 
 
-def _held_mask(logits: Tensor, values: Tensor) -> Tensor:
-    """Mask int64 (B,) of mouse buttons, decided one after another; logits and values (B, M)."""
-    probs, mask = logits.softmax(dim=-1), torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+def sharpen_list(probs: Tensor, points: Tensor) -> Tensor:
+    """probs (B, A) of a list's next token, each decision sharpened around its point (B, A)."""
+    held = sharpen(list_hazards(probs)[:, 1:], points[:, 1:])
+    all_up = (1 - held).cumprod(dim=-1)
+    before = torch.cat([torch.ones_like(all_up[:, :1]), all_up], dim=-1)
+    return torch.cat([before[:, -1:], held * before[:, :-1]], dim=-1)
+
+
+def button_hazards(probs: Tensor, bit: int) -> Tensor:
+    """Probability that button `bit` is held, given the lower bits: (B, 2^bit), by these; probs (B, M) of masks."""
+    pairs = probs.reshape(len(probs), -1, 2, 1 << bit).sum(dim=1)
+    return pairs[:, 1] / pairs.sum(dim=1)
+
+
+def sharpen_masks(probs: Tensor, points: Tensor) -> Tensor:
+    """probs (B, M) of masks of mouse buttons, each decision sharpened; points (B, M) at the masks of one button."""
+    sharp = torch.ones_like(probs)
     for bit in range(len(MOUSE_BUTTONS)):
-        is_held = button_hazard(probs) >= values[:, 1 << bit]
-        mask += is_held.long() << bit
-        probs = keep_button(probs, is_held)
-    return mask
+        held = sharpen(button_hazards(probs, bit), points[:, 1 << bit, None])
+        pairs = sharp.reshape(len(sharp), -1, 2, 1 << bit) * torch.stack([1 - held, held], dim=1)[:, None]
+        sharp = pairs.flatten(1)
+    return sharp
 
 
-def button_hazard(probs: Tensor) -> Tensor:
-    """Probability (B,) that the button of the lowest bit is held; probs (B, M) of masks, in any proportion."""
-    return probs[:, 1::2].sum(dim=-1) / probs.sum(dim=-1)
-
-
-def keep_button(probs: Tensor, is_held: Tensor) -> Tensor:
-    """The masks (B, M / 2) in which the lowest button is as `is_held`, bool (B,), says, without its bit."""
-    return torch.where(is_held[:, None], probs[:, 1::2], probs[:, 0::2])
+def sharpen(hazards: Tensor, points: Tensor) -> Tensor:
+    """Probabilities with `SHARPNESS` times the log-odds from their points; what cannot happen (0 or nan) stays at 0."""
+    odds = hazards.logit(eps=1e-12).nan_to_num()
+    return torch.where(hazards > 0, (SHARPNESS * (odds - points)).sigmoid(), 0.0)

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from gi_model.actions import ActionSpace
 from gi_model.errors import ConfigError
 
+Keys = Literal["sample", "mode", "calibrated"]
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How actions are drawn. motion "mode": the likeliest (never the mean: that of left and right is still).
 
-    keys "calibrated": without dice, as often as players held them (`gi_model.calibration`).
+    keys "calibrated": sharper than a sample, and as often held as by players (`gi_model.calibration`); temperature and
+    top_p do not count.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
-    keys: Literal["sample", "mode", "calibrated"] = "sample"
+    keys: Keys = "sample"
     motion: Literal["sample", "mode"] = "mode"
     seed: int = 0
 

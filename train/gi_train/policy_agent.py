@@ -1,7 +1,12 @@
-"""`PolicyAgent`: a checkpoint that plays in this process, without a server (agent spec `policy:FOLDER`)."""
+"""`PolicyAgent`: a checkpoint that plays in this process, without a server.
+
+Agent spec: `policy:FOLDER`, or `policy:FOLDER,keys=calibrated` (or mode) to draw its keys in another way.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 
@@ -11,20 +16,22 @@ from gi_model.actions import InputState
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame, resize
 from gi_model.policy_stepper import load_stepper
-from gi_model.stepper import Sampling, Stepper
+from gi_model.stepper import Keys, Sampling, Stepper
+
+KEYS = get_args(Keys)
 
 
 class PolicyAgent:
     """Steps one stream of `stepper`. confidence: of the last action, by factor."""
 
-    def __init__(self, stepper: Stepper) -> None:
-        self._stepper = stepper
+    def __init__(self, stepper: Stepper, sampling: Sampling | None = None) -> None:
+        self._stepper, self._sampling = stepper, sampling or Sampling()
         self.confidence: Mapping[str, float] | None = None
 
     def reset(self, *, seed: int) -> None:
         """Start a new stream with an empty memory."""
         self.confidence = None
-        self._stepper.open(0, Sampling(seed=seed))
+        self._stepper.open(0, replace(self._sampling, seed=seed))
 
     def act(self, frame: Frame) -> InputState:
         """The policy's answer to `frame`, of any size."""
@@ -38,14 +45,18 @@ class PolicyAgent:
 
 
 def make_policy_agent(spec: str, env: Environment) -> Agent:
-    """The agent of `policy:FOLDER`. Raises ConfigError without a folder, CheckpointError if it cannot be loaded."""
-    folder = spec.partition(":")[2]
+    """The agent of a spec. Raises ConfigError on a spec it cannot read, CheckpointError if it cannot be loaded."""
+    folder, _, keys = spec.partition(":")[2].partition(",keys=")
     if not folder:
         raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER")
+    if keys not in ("", *KEYS):
+        raise ConfigError("no such way to draw keys", got=keys, expected=" | ".join(KEYS))
+    sampling = Sampling(keys=cast("Keys", keys)) if keys else Sampling()
     torch.set_num_threads(1)  # games run beside it, one process a core
     stepper = load_stepper(Path(folder), num_slots=1)
     _check_rate(stepper, env)
-    return PolicyAgent(stepper)
+    stepper.open(0, sampling)  # refuses what the checkpoint lacks before a game begins
+    return PolicyAgent(stepper, sampling)
 
 
 def _check_rate(stepper: Stepper, env: Environment) -> None:
