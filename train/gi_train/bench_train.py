@@ -25,6 +25,7 @@ from gi_model.batch import Batch
 from gi_model.config import PolicyConfig
 from gi_model.policy import Policy
 from gi_train.config import TrainConfig
+from gi_train.optimizers import build_optimizer
 from gi_train.parallel import Parallel
 from gi_train.run_files import RunPaths, read_rows
 from gi_train.throughput import Throughput
@@ -91,7 +92,7 @@ class BareLoop:
         torch.manual_seed(bench.train.seed)
         policy = Policy(bench.policy).to(device)
         self._model: Any = torch.compile(policy) if bench.train.compile else policy
-        self._optimizer = trainer.build_optimizer(policy, bench.train)
+        self._optimizer = build_optimizer(policy, bench.train)
         self._bench, self._device = bench, device
         self._batches: list[Batch] = []
 

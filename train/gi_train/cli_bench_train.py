@@ -13,7 +13,7 @@ from gi_data.cli_output import AsJson, progress_bar
 if TYPE_CHECKING:
     from gi_train.bench_train import Overhead, TrainReport
 
-NUM_FRAMES = 2112  # six clips of ten seconds: a minute of play
+EPISODES = 3  # of each game: some minutes of play, which fit into any memory
 
 
 def register(bench: typer.Typer) -> None:
@@ -64,16 +64,19 @@ def train_command(
 
 
 def _record(folder: Path, as_json: bool) -> Path:
-    """A corpus of all three games of the benchmarks, one of them held out."""
-    from gi_data.bench_play import make_corpus
+    """A corpus of a few episodes of each game of the benchmarks, one of each held out."""
+    from gi_data.bench_play import GAMES
     from gi_data.planning import plan
+    from gi_data.record import RecordPlan
+    from gi_data.record_jobs import record
     from gi_data.shards import ShardConfig, build
 
+    recordings = folder / "recordings"
     with progress_bar(as_json) as progress:
-        task = progress.add_task("recording", total=NUM_FRAMES)
-        make_corpus(folder, NUM_FRAMES, size=96, advance=lambda: progress.advance(task))
-    build(plan([folder / "recordings"], folder / "with-held-out", val_fraction=0.34), ShardConfig())
-    return folder / "with-held-out"
+        for game in progress.track(GAMES, description="recording"):
+            record(RecordPlan(game, recordings, episodes=EPISODES))
+    build(plan([recordings], folder / "corpus", val_fraction=1 / EPISODES), ShardConfig())
+    return folder / "corpus"
 
 
 def _print(report: "TrainReport", stretch: int) -> None:
