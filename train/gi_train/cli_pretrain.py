@@ -18,8 +18,11 @@ EXIT_STOPPED = 143  # 128 + SIGTERM: saved and left because it was asked to; run
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    from gi_train.cli_export import register as register_export
+
     app.command("pretrain")(pretrain_command)
+    register_export(app)
 
 
 def pretrain_command(

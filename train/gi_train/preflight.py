@@ -56,10 +56,8 @@ def check_environment(config: TrainConfig, environment: Environment) -> None:
     is_sharded = config.strategy != "ddp"
     world_size = int(environment.get("WORLD_SIZE", "1"))
     if is_sharded and "LOCAL_RANK" not in environment:
-        do = "Launch with `torchrun --nproc-per-node=N -m gi_model pretrain ...` or `accelerate launch`."
-        raise ConfigError(
-            f"{config.strategy} shares a model over processes", got="one process", expected="a group", do=do
-        )
+        do = "Launch it: torchrun --nproc-per-node=N --no-python gi pretrain ..."
+        raise ConfigError(f"{config.strategy} needs a group of processes", got="none", expected="torchrun", do=do)
     if config.strategy.startswith("zero"):
         _check_zero(environment)
     if config.offload and not is_sharded:
