@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, WebSocket
 
 from gi_model import __version__
+from gi_serve.asyncapi import build_asyncapi
 from gi_serve.guard import Guard
 from gi_serve.http_errors import install_errors
 from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
+from gi_serve.rest_problems import PROBLEM_SCHEMA
 from gi_serve.service import Service
 
 DESCRIPTION = "Frames in, actions out. Streams go over the WebSocket /v1/realtime; see docs/protocol.md."
@@ -28,6 +31,19 @@ def build_app(service: Service) -> FastAPI:
     app.add_middleware(Guard, access=service.access, metrics=service.server_metrics)
     install_errors(app, service.server_metrics)
     app.include_router(build_routes(service))
+
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        document["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA  # which routes refer to by hand
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi() -> dict[str, Any]:
+        return build_asyncapi()
 
     @app.websocket("/v1/realtime")
     async def realtime(websocket: WebSocket) -> None:

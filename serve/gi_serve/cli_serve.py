@@ -102,11 +102,14 @@ def serve_command(
         float, typer.Option(help="Of the steps that become spans.", min=0, max=1, rich_help_panel=_OPERATIONS)
     ] = 0.01,
     print_openapi: Annotated[bool, typer.Option("--print-openapi", help="Print the OpenAPI document and end.")] = False,
+    print_asyncapi: Annotated[
+        bool, typer.Option("--print-asyncapi", help="Print the AsyncAPI document of the WebSocket and end.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when ready.")] = False,
 ) -> None:
     """Serve checkpoints: frames in, actions out, over REST and WebSocket."""
-    if print_openapi:
-        _print_openapi()
+    if print_openapi or print_asyncapi:
+        _print_specification(is_async=print_asyncapi)
         return
     from gi_serve.limits import Limits
     from gi_serve.logs import configure_logs
@@ -202,11 +205,12 @@ def _choose_device(device: str, threads: int) -> str:
     return device
 
 
-def _print_openapi() -> None:
+def _print_specification(*, is_async: bool) -> None:
     from gi_serve.app import build_app
+    from gi_serve.asyncapi import build_asyncapi
     from gi_serve.service import Service
 
-    typer.echo(json.dumps(build_app(Service([])).openapi(), indent=1))
+    typer.echo(json.dumps(build_asyncapi() if is_async else build_app(Service([])).openapi(), indent=1))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import Any, Final
 from gi_serve.problems import KINDS, MEDIA_TYPE
 
 PROBLEM_SCHEMA: Final = {
+    "title": "Problem",
+    "description": "RFC 9457. Clients compare `type`: urn:gi:problem: and a name of docs/protocol.md.",
     "type": "object",
     "required": ["type", "title", "status"],
     "properties": {
@@ -28,7 +30,7 @@ def _describe(status: int) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if kind.status == status]
     described: dict[str, Any] = {
         "description": "; ".join(kind.title for kind in kinds) or "Bad Request",
-        "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in (429, 503):
         described["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
