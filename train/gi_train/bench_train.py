@@ -81,7 +81,7 @@ class TrainReport:
     frames_per_s: float
     frames_per_cpu_s: float
     mfu: float
-    peak_memory_mb: float  # of the GPU; 0 on a CPU
+    peak_memory_mb: float  # of the GPU, the bare loop's weights and moments included; 0 on a CPU
     seconds: dict[str, float] = field(default_factory=dict)
 
 

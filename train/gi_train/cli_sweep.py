@@ -102,7 +102,7 @@ def _print(outcomes: "Sequence[Outcome]", law: "ScalingLaw") -> None:
     console.print(table)
     for name, value in name_parts(law).items():
         console.print(f"{name}: [bold]{value}[/]")
-    for doubt in law.doubts:
+    for doubt in law.doubts.values():
         console.print(f"[yellow]{doubt}[/]")
 
 

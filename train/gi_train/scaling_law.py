@@ -63,7 +63,7 @@ class ScalingLaw:
     growth: Estimate
     error: float  # median |predicted / measured - 1|
     num_runs: int
-    doubts: tuple[str, ...]
+    doubts: dict[str, str]  # by name of what is open
 
     def predict(self, parameters: Floats | float, ticks: Floats | float) -> Floats:
         """Held-out loss of a model of so many parameters that learned from so many ticks."""
@@ -111,17 +111,17 @@ def _check(table: Floats) -> None:
         raise ConfigError("a scaling law needs positive numbers", got=table[~(table > 0).all(1)].tolist()[:1])
 
 
-def _doubts(estimates: dict[str, Estimate]) -> tuple[str, ...]:
+def _doubts(estimates: dict[str, Estimate]) -> dict[str, str]:
     """What the intervals leave open, in words."""
-    doubts = []
+    doubts = {}
     for name, of in (("alpha", "size"), ("beta", "data")):
         estimate = estimates[name]
         if estimate.high - estimate.low > estimate.value or estimate.low <= 0.02 or estimate.high >= MAX_EXPONENT:
-            doubts.append(f"these runs do not determine {name}, how fast loss falls with {of}: {estimate}")
+            doubts[name] = f"these runs do not determine {name}, how fast loss falls with {of}: {estimate}"
     floor = estimates["floor"]
     if floor.high - floor.low > 0.5 * floor.high:
-        doubts.append(f"these runs do not determine the loss that no size and no data get below: {floor}")
-    return tuple(doubts)
+        doubts["floor"] = f"these runs do not determine the loss that no size and no data get below: {floor}"
+    return doubts
 
 
 # ---------------------------------------------------------------------- many fits at once

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from gi_data.storage import write_atomic
 from gi_train.chart import Palette, draw_png, draw_svg
@@ -16,7 +17,6 @@ from gi_train.scaling_law import ScalingLaw
 from gi_train.sweep import Outcome, Sweep, describe
 
 HEADS = ("size", "parameters", "hours", "ticks", "steps", "loss", "fitted")
-BOXES = ("alpha", "beta", "floor")
 _SIZE = (11, 4.4)
 
 
@@ -30,7 +30,7 @@ def write_sweep(sweep: Sweep, outcomes: Sequence[Outcome], law: ScalingLaw) -> N
         "A scaling law from small runs",
         f"Held-out {sweep.metric} of {law.num_runs} runs: {len(set(sweep.sizes))} sizes of preset {sweep.preset}, "
         f"{len(set(sweep.hours))} amounts of play. Fitted: L = E + A / N^alpha + B / D^beta.",
-        [(f"{getattr(law, name).value:.2f}", f"{name}, 95 % interval {_interval(law, name)}") for name in BOXES],
+        list_boxes(law),
         [
             Section("Losses and the law", [draw_svg(chart.draw, *_SIZE)]),
             Section("What these runs leave open", [draw_facts(name_doubts(law))]),
@@ -55,10 +55,18 @@ def name_parts(law: ScalingLaw) -> dict[str, str]:
 
 
 def name_doubts(law: ScalingLaw) -> dict[str, str]:
-    """What is not determined, numbered; one line if all is."""
-    if not law.doubts:
-        return {"nothing": "all intervals are narrow enough to mean something, inside the range of these runs"}
-    return {f"{number}": doubt for number, doubt in enumerate(law.doubts, 1)}
+    """What is not determined; one line if all is."""
+    fine = {"nothing": "all intervals are narrow enough to mean something, inside the range of these runs"}
+    return law.doubts or fine
+
+
+def list_boxes(law: ScalingLaw) -> list[tuple[str, str]]:
+    """The exponents and the floor, large; what is open is not shown as a number."""
+    shown = [(name, getattr(law, name)) for name in ("alpha", "beta", "floor")]
+    return [
+        ("open" if name in law.doubts else f"{of.value:.2f}", f"{name}, 95 % interval {of.low:.2f} to {of.high:.2f}")
+        for name, of in shown
+    ]
 
 
 def list_rows(outcomes: Sequence[Outcome], law: ScalingLaw) -> list[tuple[str, ...]]:
@@ -100,6 +108,7 @@ class Chart:
             ylabel=f"held-out {self._metric}, nats a tick",
         )
         axes.set_title("Dots: runs. Lines: the fitted law")
+        _plain(axes.xaxis, "{x:,.0f}")
         _plain(axes.yaxis)
         axes.legend(title="size, parameters")
 
@@ -120,15 +129,8 @@ def _shades(colours: Palette, num: int) -> list[str]:
     return [colours.series[index % len(colours.series)] for index in range(num)]
 
 
-def _plain(axis: Any) -> None:
+def _plain(axis: Any, words: str = "{x:g}") -> None:
     """Numbers as people write them on a logarithmic axis."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(words)
     axis.set_minor_formatter(NullFormatter())
-
-
-def _interval(law: ScalingLaw, name: str) -> str:
-    estimate = getattr(law, name)
-    return f"{estimate.low:.2f} to {estimate.high:.2f}"

@@ -1,10 +1,8 @@
 """`Throughput`: what a rate of frames means: tokens a second, and MFU against a peak that was measured here.
 
 A datasheet's peak flatters nobody but the datasheet: no matrix product reaches it, and a CPU has none. So the peak is
-the best matrix product that this device did, in the run's dtype, before training. FLOPs are counted by torch over a
-real forward and backward pass on the meta device (no memory, a fifth of a second at any size), so any timm backbone is
-counted as it is; what activation checkpointing or a fused attention computes twice counts once. Rejected: 3 x forward,
-which charges for a gradient of the pixels (10 % too many FLOPs at `tiny`).
+the best matrix product that this device did, in the run's dtype, before training. Operations are those of
+`gi_model.flops`: what activation checkpointing or a fused attention computes twice counts once.
 """
 
 import time
@@ -13,12 +11,10 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from gi_model.actions import ActionSpace
-from gi_model.batch import Batch
 from gi_model.config import PolicyConfig
-from gi_model.policy import Policy
+from gi_model.flops import count
 
 CPU_SIZES: Final = (256, 512, 1024)
 GPU_SIZES: Final = (2048, 4096, 8192)
@@ -39,7 +35,7 @@ class Throughput:
     ) -> None:
         """Measures the device; window_ticks: those of a training window (default: the policy's)."""
         self.tokens_per_tick = config.tokens_per_frame + ActionSpace().num_tokens
-        self.flops_per_tick = training_flops(config, window_ticks or config.window_ticks)
+        self.flops_per_tick = count(config).training(window_ticks or config.window_ticks)
         self.peak_flops = world_size * matmul_peak(device, dtype)
 
     def facts(self, frames_per_s: float) -> dict[str, float]:
@@ -48,17 +44,6 @@ class Throughput:
             "tokens_per_s": frames_per_s * self.tokens_per_tick,
             "mfu": frames_per_s * self.flops_per_tick / self.peak_flops,
         }
-
-
-def training_flops(config: PolicyConfig, num_ticks: int) -> float:
-    """FLOPs a tick of a forward and a backward pass over windows of `num_ticks`; attention counts its whole square."""
-    with torch.device("meta"):
-        policy = Policy(config).to("meta")
-        batch = _empty_batch(config, policy.space.num_tokens, num_ticks)
-        with FlopCounterMode(display=False) as counter:
-            features = policy.features(batch).flatten(0, 1)
-            torch.autograd.backward(policy.decoder.score(features, batch.actions.flatten(0, 1)).loss.sum())
-    return float(counter.get_total_flops()) / num_ticks
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -99,15 +84,3 @@ def _seconds_on_gpu(work: Callable[[], Tensor], repetitions: int = 4) -> float:
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end)) / 1000 / repetitions
-
-
-def _empty_batch(config: PolicyConfig, num_slots: int, num_ticks: int) -> Batch:
-    """One window, on the default device."""
-    return Batch(
-        frames=torch.zeros(1, num_ticks, 3, config.height, config.width, dtype=torch.uint8),
-        actions=torch.zeros(1, num_ticks, num_slots, dtype=torch.long),
-        known=torch.ones(1, num_ticks, dtype=torch.bool),
-        previous=torch.zeros(1, num_slots, dtype=torch.long),
-        previous_known=torch.zeros(1, dtype=torch.bool),
-        game_id=torch.zeros(1, dtype=torch.long),
-    )
