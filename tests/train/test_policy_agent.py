@@ -8,6 +8,7 @@ import pytest
 from gi_data.agents import Agent, make_agent
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
+from gi_model.calibration import CALIBRATION, Calibration, save_calibration
 from gi_model.checkpoint import save_policy
 from gi_model.config import preset
 from gi_model.errors import CheckpointError, ConfigError
@@ -74,3 +75,20 @@ def test_what_cannot_play_says_why(spec: str, tmp_path: Path) -> None:
         make_agent("policy:", make_game(fps))
     with pytest.raises(CheckpointError):
         make_agent(f"policy:{tmp_path}", make_game(fps))
+
+
+def test_a_spec_can_say_how_keys_are_drawn(spec: str) -> None:
+    game, folder = make_game(17.5), Path(spec.partition(":")[2])
+    agent = make_agent(f"{spec},keys=mode", game)
+    seen = frames(60, 80)
+    assert play(agent, seen, seed=1) == play(agent, seen, seed=2)
+    with pytest.raises(ConfigError, match="calibration"):
+        make_agent(f"{spec},keys=calibrated", game)
+    save_calibration(Calibration({"KeyW": (-5.0, -5.0)}), folder)
+    try:
+        states = play(make_agent(f"{spec},keys=calibrated", game), seen, seed=1)
+    finally:
+        (folder / CALIBRATION).unlink()
+    assert all(state.keys <= {"KeyW"} for state in states)
+    with pytest.raises(ConfigError, match=r"sample \| mode \| calibrated"):
+        make_agent(f"{spec},keys=greedy", game)

@@ -31,9 +31,10 @@ def _draw(axes: Axes, runs: Sequence[Run], over: str, label: str) -> None:
     for run in runs:
         x, y = [getattr(point, over) for point in run.points], [point.loss for point in run.points]
         colour, style = COLOURS[optimizers.index(run.optimizer) % 4], STYLES[lrs.index(run.lr) % 4]
-        longest = run.steps == max(other.steps for other in runs)
+        longest = run.steps == max(other.steps for other in runs if other.optimizer == run.optimizer)
         name = f"{run.name}, {run.steps} steps, seed {run.seed}"
         axes.plot(x, y, color=colour, linestyle=style, linewidth=2 if longest else 1, label=name)
-    axes.set(xlabel=label, yscale="log")
+    lowest = min(point.loss for run in runs for point in run.points)
+    axes.set(xlabel=label, ylim=(0.97 * lowest, 2 * lowest))  # where runs start is of no interest
     axes.grid(visible=True, alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -30,6 +30,7 @@ from gi_model.errors import TrainingError
 from gi_model.policy import Policy
 from gi_model.pretrained import load_encoder_weights
 from gi_train.augment import augment
+from gi_train.calibrate_keys import calibrate_checkpoint
 from gi_train.config import TrainConfig
 from gi_train.launch import build_parallel
 from gi_train.metrics import evaluate_offline
@@ -207,7 +208,9 @@ def save_checkpoint(paths: RunPaths, data: Blend, config: TrainConfig, values: d
     newest = newest_state(paths.steps)
     assert newest is not None, "a run ends with a saved step"
     facts = {"steps": config.steps, "seed": config.seed, "corpus": ", ".join(data.names)}
-    export_policy(newest, paths.checkpoint, facts=facts | {name: f"{value:.4f}" for name, value in values.items()})
+    policy = export_policy(newest, paths.checkpoint, facts=facts | {k: f"{v:.4f}" for k, v in values.items()})
+    if policy.config.lookahead_ticks == 0:  # one that plays
+        calibrate_checkpoint(paths.checkpoint, data, config)
 
 
 def fail(parallel: Parallel, saver: StateSaver, step: int, parts: Sequence[Batch], *, is_bad: bool) -> NoReturn:
