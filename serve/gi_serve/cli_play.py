@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,12 +20,19 @@ def play_command(
     episodes: Annotated[int, typer.Option(help="How many to play.", min=1)] = 1,
     seed: Annotated[int | None, typer.Option(help="Of the first; then one more each. Default: never recorded.")] = None,
     realtime: Annotated[bool, typer.Option("--realtime/--lockstep", help="Whether the game's clock runs on.")] = True,
+    fps: Annotated[
+        float | None, typer.Option(help="Ticks a second of the game's clock. Default: its real speed.", min=0.1)
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder for a recording of each episode: video (mp4) and what was held.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print episodes and summary as JSON.")] = False,
 ) -> None:
     """Play a game through a server: frames out, actions in."""
     from gi_data.envs import EVAL_SEED_START, make_environment
     from gi_data.envs.realtime import RealTimeEnvironment
     from gi_serve.client import Client
+    from gi_serve.filmed import FilmedEnvironment
     from gi_serve.remote_agent import check_rate
 
     first = EVAL_SEED_START if seed is None else seed
@@ -32,7 +40,12 @@ def play_command(
         env: Environment = make_environment(game)
         try:
             check_rate(session.model, env)
-            played = _play(RealTimeEnvironment(env) if realtime else env, session, range(first, first + episodes))
+            if record is not None:
+                env = FilmedEnvironment(env, record, player=f"policy {session.model.name}")
+            if realtime:
+                env = RealTimeEnvironment(env)
+                env.fps = fps or env.fps
+            played = _play(env, session, range(first, first + episodes))
         finally:
             env.close()
     summary = summarise(played)
