@@ -52,7 +52,7 @@ class Labeller:
         self.policy, self.space = policy.eval(), policy.space
         self.height, self.width, self.fps = config.height, config.width, config.fps
         self.window_ticks = config.window_ticks
-        self.stride = stride or max(1, self.window_ticks // OVERLAP)
+        self.stride = max(1, self.window_ticks // OVERLAP) if stride is None else stride
         if not 1 <= self.stride < self.window_ticks:
             raise ConfigError("stride of windows out of range", got=stride, expected=f"1 to {self.window_ticks - 1}")
 
