@@ -119,7 +119,7 @@ def _doubts(estimates: dict[str, Estimate]) -> dict[str, str]:
         if estimate.high - estimate.low > estimate.value or estimate.low <= 0.02 or estimate.high >= MAX_EXPONENT:
             doubts[name] = f"these runs do not determine {name}, how fast loss falls with {of}: {estimate}"
     floor = estimates["floor"]
-    if floor.high - floor.low > 0.5 * floor.high:
+    if len(doubts) == 2 or floor.high - floor.low > 0.5 * floor.high:
         doubts["floor"] = f"these runs do not determine the loss that no size and no data get below: {floor}"
     return doubts
 
