@@ -33,7 +33,7 @@ from gi_serve.client_core import (
     ModelInfo,
     ResumeRefusedError,
     SessionConfig,
-    SessionCore,
+    SessionFace,
     lost_error,
     newest_of,
 )
@@ -43,7 +43,7 @@ from gi_serve.protocol import ActionMessage
 __all__ = ["Action", "Client", "ConnectionLostError", "LateActionError", "ModelInfo", "Session", "SessionConfig"]
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
-_NUM_SYNCS: Final = 8
+NUM_SYNCS: Final = 8
 
 
 class Client:
@@ -61,38 +61,21 @@ class Client:
         return Session(self.address, config or SessionConfig(seed=seed))
 
 
-class Session:
+class Session(SessionFace):
     """One stream. One thread may send while another reads; a context manager that closes it."""
 
     def __init__(self, address: ServerAddress, config: SessionConfig) -> None:
-        self.config = config
-        self._address, self._core = address, SessionCore(config)
+        super().__init__(config)
+        self._address = address
         self._changed = threading.Condition()  # of _connection, _is_lost, _is_closed, and the core's is_down
-        self._is_closed = False
-        self._lost: ConnectionLostError | None = None
         self._resuming: threading.Thread | None = None
         self._connection = self._connect()
         try:
-            self._send(self._core.opening())
+            self._say(self._core.opening)
             self._await_event("session.created")
         except BaseException:
             self._connection.close()
             raise
-
-    @property
-    def model(self) -> ModelInfo:
-        """What plays."""
-        return self._core.model
-
-    @property
-    def seed(self) -> int:
-        """What reproduces the play."""
-        return self._core.seed
-
-    @property
-    def id(self) -> str:
-        """The session's name on the server, for REST; a secret."""
-        return self._core.id
 
     # ------------------------------------------------------------------ play
 
@@ -116,7 +99,8 @@ class Session:
         """
         with self._changed:
             seq, message = self._core.frame(frame, capture_ns)
-        self._send(message)
+            connection = self._current()
+        self._send(connection, message)
         return seq
 
     def latest(self, timeout_s: float = 0.0) -> Action | None:
@@ -124,52 +108,24 @@ class Session:
         message = self._newest(timeout_s)
         return None if message is None else self._core.hold(message, message.num_dropped)
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether the newest answer is no older than `patience_s`, and the connection stands."""
-        return self._lost is None and self._core.is_fresh
-
-    @property
-    def is_down(self) -> bool:
-        """Whether the connection is lost, for now or for good: every key is up."""
-        return self._lost is not None or self._core.is_down
-
-    @property
-    def state(self) -> InputState:
-        """What to hold right now: the newest answer, or what the fail-safe contract says when it is too old."""
-        return self._core.state
-
-    def due(self) -> InputState | None:
-        """What to begin to hold now, None to go on: each tick of an answer once, when its time comes."""
-        return self._core.due()
-
     def execute(self, state: InputState, seq: int | None = None) -> None:
         """Tell what was really held in the tick of frame `seq`, default that of the newest answer.
 
         A person took over, or the engine had a veto: the policy's past then holds that. Before the next frame, or it
         counts for nothing (`num_late_feedback`).
         """
-        with self._changed:
-            message = self._core.execute(state, seq)
-        self._send(message)
-
-    @property
-    def num_late_feedback(self) -> int:
-        """How often `execute` came too late to count."""
-        return self._core.num_late_feedback
+        self._say(lambda: self._core.execute(state, seq))
 
     def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""
-        with self._changed:
-            message = self._core.reset(seed)
-        self._send(message)
+        self._say(lambda: self._core.reset(seed))
         self._await_event("session.updated")
 
     def sync_clock(self) -> ClockOffset:
         """The server's clock beside `time.monotonic_ns`. Raises ServeError."""
         offsets = []
-        for _ in range(_NUM_SYNCS):
-            self._send(json.dumps({"type": "clock.sync", "client_ns": time.monotonic_ns()}))
+        for _ in range(NUM_SYNCS):
+            self._say(lambda: json.dumps({"type": "clock.sync", "client_ns": time.monotonic_ns()}))
             offsets.append(self._core.read_offset(self._await_event("clock.sync")))
         return ClockOffset.best(offsets)
 
@@ -235,8 +191,13 @@ class Session:
         with self._changed:
             return False, self._core.read(data)
 
-    def _send(self, data: str | bytes) -> None:
-        connection = self._wait_for_connection(0.0)
+    def _say(self, make: Callable[[], str]) -> None:
+        """Send what `make` gives. Made and given to a connection at once: what a resume repeats is not sent twice."""
+        with self._changed:
+            data, connection = make(), self._current()
+        self._send(connection, data)
+
+    def _send(self, connection: ClientConnection | None, data: str | bytes) -> None:
         if connection is None:
             return  # what matters of it is sent again once the connection is back
         try:
@@ -258,17 +219,14 @@ class Session:
     def _wait_for_connection(self, timeout_s: float) -> ClientConnection | None:
         """The connection; None if it is down for so long. Raises ConnectionLostError if it is gone for good."""
         with self._changed:
-            self._check()
-            if self._core.is_down:
+            if self._current() is None:
                 self._changed.wait_for(lambda: self._lost or not self._core.is_down, max(0.0, timeout_s))
-                self._check()
-            return None if self._core.is_down else self._connection
+            return self._current()
 
-    def _check(self) -> None:
-        if self._lost is not None:
-            raise self._lost
-        if self._is_closed:
-            raise ServeError("the session is closed", do="Open a new one.")
+    def _current(self) -> ClientConnection | None:
+        """The connection, None while it is down. Raises ConnectionLostError if it is gone for good."""
+        self._check()
+        return None if self._core.is_down else self._connection
 
     def _lose(self, connection: ClientConnection, reason: str) -> None:
         """The connection is gone: every key is up; resume in the background if the session may live on."""

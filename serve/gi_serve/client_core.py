@@ -293,6 +293,60 @@ class SessionCore:
         raise (ResumeRefusedError if problem.get("type") == f"{_PROBLEM}resume-refused" else ServeError)(what, do=do)
 
 
+class SessionFace:
+    """What the sessions of both clients show of their core."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        self.config, self._core = config, SessionCore(config)
+        self._lost: ConnectionLostError | None = None
+        self._is_closed = False
+
+    @property
+    def model(self) -> ModelInfo:
+        """What plays."""
+        return self._core.model
+
+    @property
+    def seed(self) -> int:
+        """What reproduces the play."""
+        return self._core.seed
+
+    @property
+    def id(self) -> str:
+        """The session's name on the server, for REST; a secret."""
+        return self._core.id
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the newest answer is no older than `patience_s`, and the connection stands."""
+        return self._lost is None and self._core.is_fresh
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the connection is lost, for now or for good: every key is up."""
+        return self._lost is not None or self._core.is_down
+
+    @property
+    def state(self) -> InputState:
+        """What to hold right now: the newest answer, or what the fail-safe contract says when it is too old."""
+        return self._core.state
+
+    def due(self) -> InputState | None:
+        """What to begin to hold now, None to go on: each tick of an answer once, when its time comes."""
+        return self._core.due()
+
+    @property
+    def num_late_feedback(self) -> int:
+        """How often `execute` came too late to count."""
+        return self._core.num_late_feedback
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+        if self._is_closed:
+            raise ServeError("the session is closed", do="Open a new one.")
+
+
 def newest_of(messages: list[ActionMessage]) -> ActionMessage | None:
     """The last of several answers, with the drops that the others report; None of none."""
     newest: ActionMessage | None = None
