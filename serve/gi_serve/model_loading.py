@@ -75,7 +75,7 @@ class ModelLoader:
         root = self.models_dir.resolve()
         try:
             found = (root / path).resolve()  # follows links: one that leads outside is outside
-            is_ours = found.is_relative_to(root) and found.is_dir()
+            is_ours = root in found.parents and found.is_dir()
         except (OSError, ValueError):  # a name too long, a null byte
             is_ours = False
         if not is_ours:
