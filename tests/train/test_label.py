@@ -11,7 +11,7 @@ import torch
 
 from gi_data.catalog import Catalog
 from gi_data.corpus import Corpus
-from gi_data.relabel import ShardPlan, plan_shards, strip_labels
+from gi_data.relabel import ShardPlan, plan_shards, strip_labels, write_shard
 from gi_data.shards import refresh
 from gi_data.verification import verify
 from gi_data.views import seen_from, subset, write_view
@@ -150,21 +150,21 @@ def test_a_killed_labelling_goes_on_to_the_same_bytes_and_keeps_what_was_finishe
 ) -> None:
     import gi_train.label as module
 
-    out, write, written = tmp_path / "killed", module.write_shard, []
+    out, written = tmp_path / "killed", list[str]()
 
     def die(corpus: Corpus, plan: ShardPlan, *rest: object, **more: object) -> None:
         if len(written) == 1:
             (out / (plan.name + ".unfinished")).write_bytes(b"half a shard")
             raise KeyboardInterrupt
         written.append(plan.name)
-        write(corpus, plan, *rest, **more)  # type: ignore[arg-type]
+        write_shard(corpus, plan, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "write_shard", die)
     with pytest.raises(KeyboardInterrupt):
         run(video, idm, out)
     assert not (out / "manifest.json").exists()
     made = (out / written[0]).stat().st_mtime_ns
-    monkeypatch.setattr(module, "write_shard", write)
+    monkeypatch.setattr(module, "write_shard", write_shard)
     run(video, idm, out)
     assert (out / written[0]).stat().st_mtime_ns == made
     assert contents(out) == contents(labelled)

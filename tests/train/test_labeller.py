@@ -103,7 +103,7 @@ def test_members_average_their_log_probabilities() -> None:
     tokens, probs = decode_together(idm.decoder, features, torch.tensor([0.25, 0.75]).expand(20, 2))
     log_probs = idm.decoder.score(features.flatten(0, 1), torch.zeros(40, tokens.shape[1], dtype=torch.long)).log_probs
     legal = torch.from_numpy(idm.space.legal[0, 0])
-    first = log_probs[:, 0, legal].unflatten(0, (20, 2))
+    first = log_probs[:, 0, legal].reshape(20, 2, -1)
     expected = (0.25 * first[:, 0] + 0.75 * first[:, 1]).softmax(-1)
     torch.testing.assert_close(probs[:, 0], expected.max(-1).values)
     assert (legal.nonzero()[expected.argmax(-1), 0] == tokens[:, 0]).all()
