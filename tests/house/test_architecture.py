@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPARTMENTS = {"gi_model": ROOT, "gi_data": ROOT / "data", "gi_train": ROOT / "train", "gi_serve": ROOT / "serve"}
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "timm": "gi_model",
-    "safetensors": ("gi_model", "gi_train/train_state.py"),
+    "safetensors": ("gi_model", "gi_train/train_state.py", "gi_train/state_saver.py"),
     "av": "gi_data",
     "webdataset": "gi_data",
     "pyarrow": "gi_data",
@@ -31,6 +31,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "vizdoom": "gi_data/envs",
     "ale_py": "gi_data/envs",
     "accelerate": "gi_train",
+    "deepspeed": "gi_train",
     "matplotlib": ("gi_train", "gi_data/card"),
     "fastapi": "gi_serve",
     "uvicorn": "gi_serve",

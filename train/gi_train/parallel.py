@@ -153,7 +153,7 @@ class Parallel:
         return torch.cat([part[:count].cpu() for part, count in zip(found, counts, strict=True)])
 
     def gather_json(self, value: Any) -> list[Any]:
-        """What each rank says, by rank: as JSON in bytes, since torch's own object collectives pickle."""
+        """What each rank says, by rank: as JSON in bytes; torch's own object collectives would pickle it."""
         text = json.dumps(value).encode() + b"\n"
         data = bytes(self.gather(torch.frombuffer(bytearray(text), dtype=torch.uint8)).tolist())
         return [json.loads(line) for line in data.splitlines()]
