@@ -162,7 +162,7 @@ class StepperReplayer:
             self._pictures = {seq: each for seq, each in self._pictures.items() if seq > message.seq}
         else:
             frame = decode_image(message, self._stepper.height, self._stepper.width)
-        steps = self._stepper.step(frame[None], [0])
+        steps = self._stepper.step(np.array(frame)[None], [0])  # a copy: raw frames are views that may not be written
         horizon = self._stepper.action_horizon
         return Steps(steps.tokens.reshape(horizon, -1), steps.confidence.reshape(horizon, -1))
 
