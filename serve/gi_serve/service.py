@@ -116,12 +116,12 @@ class Service:
         Ends as soon as nobody plays, or `is_urgent` comes true.
         """
         self.is_draining = True
-        logger.info("draining: %d sessions have %g s", self.num_sessions, self.config.drain_s)
+        logger.info("draining: %d players have %g s", self.num_players, self.config.drain_s)
         for engine in self.engines.values():
             engine.is_draining = True
         for connection in list(self.connections):
             connection.go_away(self.config.drain_s)
-        await _wait(lambda: not self.num_sessions or is_urgent(), self.config.drain_s)
+        await _wait(lambda: not self.num_players or is_urgent(), self.config.drain_s)
         for engine in self.engines.values():
             engine.drain()
         for connection in self.connections:
@@ -237,6 +237,12 @@ class Service:
     def num_sessions(self) -> int:
         """Open sessions of all models."""
         return sum(len(engine.sessions) for engine in self.engines.values())
+
+    @property
+    def num_players(self) -> int:
+        """Sessions whose client is there; one that lost its connection cannot come back to a server that goes."""
+        sessions = (session for engine in self.engines.values() for session in engine.sessions.values())
+        return sum(session.lost_ns is None for session in sessions)
 
     def num_sessions_of(self, owner: str) -> int:
         """Open sessions of the key `owner`."""

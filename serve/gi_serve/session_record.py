@@ -13,7 +13,7 @@ A folder with two files, for any language to read:
     frames.bin     the frames as received: raw RGB, JPEG, PNG, or H.264; offset and length say where
 
 It is a film of what the player saw: opt-in, readable by its owner only, never with key or session id. Rejected: a
-container format (a cut-off folder is still a recording), pickle.
+container format (a cut-off folder is still a recording), pickles.
 """
 
 import json

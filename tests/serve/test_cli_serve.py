@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gi_model.checkpoint import save_policy
 from gi_model.cli import build_app
 from gi_model.errors import CheckpointError, ServeError
-from gi_serve.client import Client, ConnectionLostError
+from gi_serve.client import Client, ConnectionLostError, Session
 from tests.model.factories import DEBUG, make_policy, random_frames
 
 FRAMES = random_frames(12).permute(0, 2, 3, 1).numpy()
@@ -45,12 +45,17 @@ def announced(checkpoint: Path) -> Iterator[dict[str, Any]]:
             session.act(FRAMES[0])
             process.send_signal(signal.SIGTERM)
             with pytest.raises(ConnectionLostError, match="going_away"):
-                while True:
-                    session.latest(10.0)
+                play_on(session)
             _out, noise = process.communicate(timeout=20)
             assert (process.returncode, noise) == (0, "")
         finally:
             process.kill()
+
+
+def play_on(session: Session) -> None:
+    """Until the connection is lost."""
+    while True:
+        session.latest(10.0)
 
 
 def run(*words: str) -> Any:

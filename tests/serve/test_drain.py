@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -67,6 +68,19 @@ def test_nobody_is_waited_for_who_does_not_play() -> None:
             assert next_event(connection)["type"] == "session.going_away"
             connection.send('{"type": "session.close"}')
             assert next_event(connection)["reason"] == "client"
+        assert ended(process) == 0
+
+
+def test_nobody_is_waited_for_who_lost_the_connection() -> None:
+    with serving_elsewhere(drain_s=600.0) as (process, url):
+        address = url.replace("http", "ws") + "/v1/realtime"
+        with connect(address, subprotocols=[Subprotocol("gi.v1.bin")], compression=None, proxy=None) as connection:
+            assert ask(connection, type="session.update", resume=True)["resume"]["token"]
+            connection.socket.shutdown(socket.SHUT_RDWR)  # no goodbye
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            assert 'gi_serve_sessions{model="echo"} 1.0' in http.get("/metrics").text
+            wait_until(lambda: "gi_serve_connections 0.0" in http.get("/metrics").text)
+        process.send_signal(signal.SIGTERM)
         assert ended(process) == 0
 
 

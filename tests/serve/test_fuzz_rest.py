@@ -48,7 +48,7 @@ def neighbour(keyed: Keyed) -> Iterator[Session]:
         yield session
 
 
-def send(case: schemathesis.Case, keyed: Keyed) -> None:
+def send(case: "schemathesis.Case[Any]", keyed: Keyed) -> None:
     """Send it with the key that may most, and hold the answer against the document."""
     headers = {"Authorization": f"Bearer {keyed.keys['root']}"}
     case.call_and_validate(base_url=keyed.running.url, headers=headers, checks=CHECKS, timeout=20)
@@ -60,7 +60,7 @@ def send(case: schemathesis.Case, keyed: Keyed) -> None:
 
 @SCHEMA.parametrize()
 @SOME
-def test_no_request_breaks_a_route(case: schemathesis.Case, keyed: Keyed, neighbour: Session) -> None:
+def test_no_request_breaks_a_route(case: "schemathesis.Case[Any]", keyed: Keyed, neighbour: Session) -> None:
     send(case, keyed)
 
 
@@ -73,14 +73,16 @@ def test_the_neighbour_played_on(keyed: Keyed, neighbour: Session) -> None:
 @pytest.mark.slow
 @SCHEMA.parametrize()
 @MANY
-def test_no_request_of_very_many_breaks_a_route(case: schemathesis.Case, keyed: Keyed, neighbour: Session) -> None:
+def test_no_request_of_very_many_breaks_a_route(
+    case: "schemathesis.Case[Any]", keyed: Keyed, neighbour: Session
+) -> None:
     """Slow: 100 requests a route take minutes."""
     send(case, keyed)
 
 
 @SCHEMA.parametrize()
 @settings(SOME, max_examples=3)
-def test_no_request_without_a_key_gets_in(case: schemathesis.Case, keyed: Keyed) -> None:
+def test_no_request_without_a_key_gets_in(case: "schemathesis.Case[Any]", keyed: Keyed) -> None:
     if "health" in case.path:
         return
     response = case.call(base_url=keyed.running.url, timeout=20)
