@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gi_data.catalog import Catalog
+from gi_data.confidence_table import read_confidence
 from gi_data.corpus import Corpus
 from gi_data.relabel import ShardPlan, plan_shards, strip_labels, write_shard
 from gi_data.shards import refresh
@@ -20,7 +21,7 @@ from gi_model.checkpoint import read_fingerprint, save_policy
 from gi_model.config import preset
 from gi_model.errors import CheckpointError, ConfigError, CorpusError
 from gi_model.policy import Policy
-from gi_train.label import LabelPlan, LabelReport, label, read_confidence
+from gi_train.label import LabelPlan, LabelReport, label
 from gi_train.labelled_part import choose_recordings
 
 IDM = preset("debug").replace(height=32, width=48, window_ticks=6, lookahead_ticks=5, past_actions="none")
@@ -59,6 +60,10 @@ def labelled(video: Path, idm: Path, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("labelled")
     run(video, idm, out)
     return out
+
+
+def shards_of(video: Path) -> list[str]:
+    return [shard.name for shard in plan_shards(Corpus(video), shard_mb=SHARD_MB)]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -121,7 +126,7 @@ def test_provenance_names_the_model(labelled: Path, idm: Path) -> None:
 
 
 def test_confidence_is_kept_for_every_tick(labelled: Path, video: Path) -> None:
-    table = read_confidence(labelled, plan_shards(Corpus(video), shard_mb=SHARD_MB))
+    table = read_confidence(labelled, shards_of(video))
     assert len(table) == Catalog.open(labelled).manifest.num_ticks
     answered = np.array([author == "idm" for author in table["author"].to_pylist()])
     unseen = np.array([author == "unseen" for author in table["author"].to_pylist()])
@@ -172,7 +177,7 @@ def test_a_killed_labelling_goes_on_to_the_same_bytes_and_keeps_what_was_finishe
 
 def test_only_sure_answers_become_labels(video: Path, idm: Path, tmp_path: Path) -> None:
     everything = run(video, idm, tmp_path / "all").ticks
-    table = read_confidence(tmp_path / "all", plan_shards(Corpus(video), shard_mb=SHARD_MB))
+    table = read_confidence(tmp_path / "all", shards_of(video))
     sure = np.nanmedian(table["confidence"].to_numpy(zero_copy_only=False))
     report = run(video, idm, tmp_path / "sure", min_confidence=float(sure))
     assert report.ticks["idm"] + report.ticks["unsure"] == everything["idm"]

@@ -7,21 +7,26 @@ Ray cluster; finished ones are kept, and a call that was killed is continued by 
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from gi_data.clip_loader import ClipLoader
+from gi_data.confidence_table import (
+    AUTHORS,
+    Author,
+    confidence_rows,
+    count_authors,
+    mean_confidence,
+    read_confidence,
+    write_confidence,
+)
 from gi_data.corpus import Corpus
 from gi_data.engines import EngineName, map_on
 from gi_data.inputs_table import Labels
@@ -29,15 +34,10 @@ from gi_data.manifest import Manifest
 from gi_data.metadata import JsonScalar
 from gi_data.relabel import NewLabels, ShardPlan, begin, plan_shards, write_shard
 from gi_data.shards import refresh
-from gi_data.storage import write_atomic
 from gi_model.actions import NEUTRAL, InputState
 from gi_model.checkpoint import read_fingerprint
 from gi_model.errors import ConfigError, CorpusError, GiError
 from gi_train.labeller import Labeller, TickLabels, load_labeller
-
-CONFIDENCE_SUFFIX: Final = ".confidence.parquet"
-Author = Literal["player", "idm", "unsure", "unseen", "outside"]
-AUTHORS: Final[tuple[Author, ...]] = ("player", "idm", "unsure", "unseen", "outside")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class ShardLabeller:
     labeller: Labeller
     plan: LabelPlan
     name: str  # of the model, for provenance
-    tables: list[pa.Table] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)  # of the table of confidences, a pyarrow.Table a clip
 
     def __post_init__(self) -> None:
         labeller = self.labeller
@@ -142,7 +142,8 @@ class ShardLabeller:
                     authors[tick] = AUTHORS.index(author)
                     if author == "idm":
                         inputs[tick] = self.labeller.space.decode(found.tokens[offset])
-        self.tables.append(_confidence_table(self.corpus.row(ids[0]).key, authors, factors, self.labeller))
+        columns = dict(zip(self.labeller.space.factors, factors.T, strict=True))
+        self.rows.append(confidence_rows(self.corpus.row(ids[0]).key, authors, columns))
         return self._provenance(labels, tuple(inputs), authors)
 
     def _answer(self, clip_id: int) -> TickLabels:
@@ -169,22 +170,15 @@ class ShardLabeller:
         return NewLabels(new, demonstrator=None if (known & ~by_model).any() else f"idm:{self.name[:12]}", extra=extra)
 
 
-def read_confidence(destination: Path, shards: Sequence[ShardPlan]) -> pa.Table:
-    """The confidence tables of a labelled corpus as one."""
-    return pa.concat_tables([pq.read_table(destination / _confidence_name(shard.name)) for shard in shards])
-
-
 def _write(job: _Job) -> None:
     torch.set_num_threads(1)  # a process a core
     corpus = Corpus(job.plan.corpus)
     answers = ShardLabeller(corpus, _labeller(job.plan.checkpoint, job.plan.device), job.plan, job.fingerprint)
 
-    def write_confidence() -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.concat_tables(answers.tables), sink, compression="zstd")
-        write_atomic(job.plan.destination / _confidence_name(job.shard.name), sink.getvalue().to_pybytes())
+    def seal() -> None:
+        write_confidence(job.plan.destination, job.shard.name, answers.rows)
 
-    write_shard(corpus, job.shard, job.plan.destination, answers, seal=write_confidence)
+    write_shard(corpus, job.shard, job.plan.destination, answers, seal=seal)
 
 
 @lru_cache(maxsize=1)
@@ -193,27 +187,9 @@ def _labeller(checkpoint: Path, device: str) -> Labeller:
     return load_labeller(checkpoint, device=device)
 
 
-def _confidence_table(
-    key: str, authors: NDArray[np.int8], factors: NDArray[np.float32], labeller: Labeller
-) -> pa.Table:
-    names = pa.DictionaryArray.from_arrays(pa.array(authors), pa.array(AUTHORS))
-    columns: dict[str, pa.Array] = {
-        "key": pa.array([key] * len(authors)),
-        "tick": pa.array(np.arange(len(authors), dtype=np.int32)),
-        "author": names.cast(pa.string()),
-        "confidence": pa.array(factors.prod(axis=1), from_pandas=True),
-    }
-    columns |= {
-        name: pa.array(factors[:, place], from_pandas=True) for place, name in enumerate(labeller.space.factors)
-    }
-    return pa.table(columns)
-
-
 def _report(destination: Path, manifest: Manifest, shards: Sequence[ShardPlan]) -> LabelReport:
-    table = read_confidence(destination, shards)
-    counts = Counter({each["values"]: each["counts"] for each in pc.value_counts(table["author"]).to_pylist()})
-    mean = pc.mean(table.filter(pc.equal(table["author"], "idm"))["confidence"]).as_py()
-    return LabelReport(manifest, {name: counts[name] for name in AUTHORS}, mean or 0.0)
+    table = read_confidence(destination, [shard.name for shard in shards])
+    return LabelReport(manifest, count_authors(table), mean_confidence(table))
 
 
 def _facts(plan: LabelPlan, corpus: Corpus, fingerprint: str) -> dict[str, str | float | bool]:
@@ -228,10 +204,6 @@ def _facts(plan: LabelPlan, corpus: Corpus, fingerprint: str) -> dict[str, str |
 
 def _died(job: _Job, why: str) -> _Done:
     return _Done(job.shard.name, job.shard.num_rows, why)
-
-
-def _confidence_name(shard: str) -> str:
-    return shard.removesuffix(".tar") + CONFIDENCE_SUFFIX
 
 
 def default_workers() -> int:
