@@ -92,6 +92,7 @@ class ActionDecoder(nn.Module):
         self.register_buffer("legal", torch.from_numpy(space.legal), persistent=False)
         self.register_buffer("is_list", torch.from_numpy(space.is_list_slot), persistent=False)
         self.keyboard_ranges = tuple(_range_of(row) for row in space.legal[0])
+        self.near_bins = max(1, round(2 * config.motion_smoothing_bins))  # what blurred targets can tell apart
         targets = _smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
         self.register_buffer("motion_targets", targets, persistent=False)
 

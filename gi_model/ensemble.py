@@ -9,7 +9,7 @@ do so: its motion may have two targets, and their middle is neither.)
 N ticks, M members, K slots, D backbone width, C decoder width, A vocabulary.
 """
 
-from typing import Final, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,12 +17,13 @@ from torch import Tensor
 from gi_model.decoder import ActionDecoder, DecoderBlock, num_heads
 from gi_model.sampling import MOTION_SLOTS
 
-NEAR_BINS: Final = 2  # confidence in a motion: that it lies within so many bins of the answer
-
 
 @torch.inference_mode()
 def decode_together(decoder: ActionDecoder, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, M, D), weights (N, M) summing to 1 -> tokens int64 (N, K), and their probabilities float (N, K)."""
+    """Features (N, M, D), weights (N, M) summing to 1 -> tokens int64 (N, K), and their probabilities float (N, K).
+
+    Of a motion, the probability that it lies near the answer, as near as its blurred targets can tell.
+    """
     num, num_members, _ = features.shape
     num_slots, dim = decoder.slots.shape
     context = decoder.context(features.flatten(0, 1)).unflatten(-1, decoder.slots.shape) + decoder.slots
@@ -59,7 +60,7 @@ def _choose(decoder: ActionDecoder, probs: Tensor, slot: int) -> tuple[Tensor, T
     total = bins.cumsum(-1)
     middle = (total < 0.5 * total[:, -1:]).sum(-1)
     places = torch.arange(len(ids), device=probs.device)
-    near = torch.where((places - middle[:, None]).abs() <= NEAR_BINS, bins, 0.0).sum(-1)
+    near = torch.where((places - middle[:, None]).abs() <= decoder.near_bins, bins, 0.0).sum(-1)
     is_mouse = choice >= ids.start
     is_mouse &= choice < ids.stop
     return torch.where(is_mouse, middle + ids.start, choice), torch.where(is_mouse, near, best)

@@ -37,7 +37,7 @@ class TickLabels:
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """float32 (T,): the product over the factors; a motion counts as right within two bins."""
+        """float32 (T,): the product over the factors; a motion counts as right where it is near."""
         return np.asarray(self.factors.prod(axis=1), dtype=np.float32)
 
 
