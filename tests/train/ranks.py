@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +16,7 @@ from gi_model.config import PolicyConfig
 from gi_train.config import TrainConfig
 from gi_train.run_files import RunPaths, read_rows
 
+Target = Callable[["Run", int, int, int], None]
 STOPPED = 143  # as `gi pretrain` exits
 
 
@@ -31,13 +33,15 @@ class Run:
 class Ranks:
     """`world_size` processes of one run; a context manager that leaves none behind."""
 
-    def __init__(self, run: Run, world_size: int) -> None:
+    def __init__(self, run: Run, world_size: int, *, target: "Target | None" = None) -> None:
+        """target: what each rank does instead of `train_rank`."""
         self.run = run
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["gi_train.pretrain"])
+        context.set_forkserver_preload(["gi_train.pretrain", "deepspeed"])
         port = _free_port()
         self.processes: list[BaseProcess] = [
-            context.Process(target=_train, args=(run, rank, world_size, port)) for rank in range(world_size)
+            context.Process(target=target or train_rank, args=(run, rank, world_size, port))
+            for rank in range(world_size)
         ]
 
     def __enter__(self) -> "Ranks":
@@ -86,7 +90,8 @@ def last_step(out: Path) -> int:
     return max((int(row["step"]) for row in (read_rows(metrics) if metrics.exists() else [])), default=0)
 
 
-def _train(run: Run, rank: int, world_size: int, port: int) -> None:
+def train_rank(run: Run, rank: int, world_size: int, port: int) -> None:
+    """One rank, in a process of its own; exits as `gi pretrain` does."""
     from gi_train.pretrain import pretrain
 
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}

@@ -2,18 +2,27 @@
 
 import dataclasses
 import json
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from gi_model.batch import Batch
 from gi_model.checkpoint import load_policy
 from gi_model.config import preset
-from gi_train.config import TrainConfig
+from gi_model.policy import Policy
+from gi_train.config import PRESETS, TrainConfig
+from gi_train.preflight import resolve_strategy
+from gi_train.run_events import read_events
 from gi_train.run_files import RunPaths, read_rows
 from gi_train.train_state import StateReader, newest_state
-from tests.train.ranks import STOPPED, Ranks, Run, train
+from tests.train.ranks import STOPPED, Ranks, Run, train, train_rank
 
 ROOT = Path(__file__).resolve().parents[2]
 STRATEGIES = ("ddp", "fsdp2", "zero1", "zero2", "zero3")
@@ -44,7 +53,7 @@ def curves(out: Path) -> dict[tuple[str, int, str], float]:
     }
 
 
-def windows(out: Path, step: int) -> list[list[object]]:
+def windows(out: Path, step: int) -> list[list[list[Any]]]:
     """What each rank consumed in one step."""
     files = sorted(out.glob("windows-*.jsonl"))
     rows = [[json.loads(line) for line in file.read_text().splitlines() if line] for file in files]
@@ -123,3 +132,62 @@ def test_bf16_learns_and_keeps_float32_weights(alone: Path, corpus_path: Path, t
         assert saved is not None
         with StateReader(saved) as state:
             assert {state.tensor(name).dtype for name in state.names()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_accelerate_launch_is_the_flag(alone: Path, corpus_path: Path, tmp_path: Path) -> None:
+    """train/configs/zero2.yaml through `accelerate launch` does what --strategy zero2 does, and says so."""
+    bin_folder = Path(sys.executable).parent
+    argv = [bin_folder / "accelerate", "launch", "--config_file", ROOT / "train" / "configs" / "zero2.yaml"]
+    argv += ["--no_python", bin_folder / "gi", "pretrain", "--data", corpus_path, "--out", tmp_path]
+    argv += ["--preset", "debug", "--window-ticks", TRAIN.window_ticks]
+    odd = {name: value for name, value in vars(POLICY).items() if value != vars(preset("debug"))[name]}
+    odd |= {name: value for name, value in vars(TRAIN).items() if value != vars(PRESETS["debug"])[name]}
+    del odd["window_ticks"]  # the policy has one, too
+    argv += [word for name, value in odd.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    ran = subprocess.run(list(map(str, argv)), capture_output=True, text=True, check=False, timeout=280)
+    assert ran.returncode == 0, ran.stderr
+    assert "2 processes, zero2" in ran.stderr.replace("\n", " ")
+    assert ran.stdout.count("policy:") == 1
+    assert_same_run(tmp_path, alone)
+
+
+def test_every_config_is_one_that_preflight_knows() -> None:
+    """What `accelerate launch` would set for each is resolved to the strategy in its name."""
+    for path in sorted((ROOT / "train" / "configs").glob("*.yaml")):
+        settings = yaml.safe_load(path.read_text())
+        zero, fsdp = settings.get("deepspeed_config", {}), settings.get("fsdp_config", {})
+        environment = {
+            "ACCELERATE_USE_DEEPSPEED": str(bool(zero)),
+            "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(zero.get("zero_stage", 0)),
+            "ACCELERATE_USE_FSDP": str(bool(fsdp)),
+            "FSDP_VERSION": str(fsdp.get("fsdp_version", 1)),
+        }
+        strategy = resolve_strategy(TrainConfig(), environment)
+        assert path.stem.startswith(strategy) or (path.stem, strategy) == ("multi-node", "fsdp2")
+        assert not settings["use_cpu"]
+
+
+@pytest.mark.slow
+def test_one_ranks_bad_loss_stops_all_before_the_optimiser_moves(corpus_path: Path, tmp_path: Path) -> None:
+    run = Run(corpus_path, tmp_path, POLICY, TRAIN.replace(save_every=2))
+    with Ranks(run, 2, target=train_poisoned) as ranks:
+        assert ranks.join() == [1, 1]
+    (event,) = [event for event in read_events(RunPaths(tmp_path).events) if event["kind"] == "fail"]
+    assert re.search(r"step 4 has a loss.*clips \['.*\(rank 1\).*last good checkpoint is .*000004", event["error"])
+    clips = {str(key) for key, _ in windows(tmp_path, 4)[1]}
+    assert set(re.findall(r"'([^']+)'", event["error"])) <= clips
+
+
+def train_poisoned(run: Run, rank: int, world_size: int, port: int) -> None:
+    """Rank 1's loss is no number in step 4."""
+    forward, calls = Policy.forward, 0
+
+    def poisoned(self: Policy, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        nonlocal calls
+        calls += 1
+        loss, logs = forward(self, batch)
+        return (loss * torch.nan if rank == 1 and calls == 5 else loss), logs
+
+    Policy.forward = poisoned  # type: ignore[method-assign]
+    train_rank(run, rank, world_size, port)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ from gi_data.blend import Blend
 from gi_data.corpus import Corpus
 from gi_data.reader import Reader, ReaderConfig
 from gi_model.actions import ActionSpace
+from gi_model.batch import Batch
 from gi_model.checkpoint import load_policy, read_fingerprint
 from gi_model.config import PolicyConfig, preset
-from gi_model.errors import CheckpointError, TrainingError
+from gi_model.errors import CheckpointError, CorpusError, TrainingError
+from gi_model.policy import Policy
 from gi_train.config import TrainConfig
 from gi_train.metrics import evaluate_offline
 from gi_train.pretrain import PretrainResult, pretrain
 from gi_train.run_files import Row, RunPaths, read_rows
+from gi_train.schedule import lr_at
 from gi_train.train_state import newest_state
 
 POLICY: PolicyConfig = preset("debug").replace(height=32, width=48, past_actions="dropout", past_action_dropout=0.3)
@@ -78,7 +82,6 @@ def test_resumed_twice_equals_uninterrupted_bit_for_bit(
     """Killed after steps 6 and 10 (saved at 4 and 8): the same losses, the same weights."""
     import gi_train.pretrain as module
 
-    lr_at = module.lr_at
     for last in (6, 10):
 
         def die(config: TrainConfig, step: int, last: int = last) -> float:
@@ -98,8 +101,6 @@ def test_resumed_twice_equals_uninterrupted_bit_for_bit(
 def test_a_loss_that_is_no_number_stops_before_the_optimiser_moves(
     corpus_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gi_model.policy import Policy
-
     forward = Policy.forward
     calls = 0
 
@@ -113,6 +114,44 @@ def test_a_loss_that_is_no_number_stops_before_the_optimiser_moves(
     with pytest.raises(TrainingError, match=r"step 5 .*clips \['.*last good checkpoint is .*000004"):
         run(corpus_path, tmp_path)
     assert newest_state(RunPaths(tmp_path).steps) == RunPaths(tmp_path).steps / "000004"
+
+
+def test_a_stop_during_an_evaluation_saves_and_makes_up_for_it(
+    uninterrupted: Path, corpus_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM after the first held-out batch of step 6: the figures of step 6 come when the run goes on."""
+    import gi_train.pretrain as module
+
+    def interrupted(policy: Policy, batches: Iterator[Batch], **rest: object) -> dict[str, float]:
+        next(batches)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert list(batches) == []
+        return {"loss": 0.0}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "evaluate_offline", interrupted)
+        result = run(corpus_path, tmp_path)
+    assert result.stopped
+    assert newest_state(RunPaths(tmp_path).steps) == RunPaths(tmp_path).steps / "000006"
+    assert [step for kind, step, _ in losses(tmp_path) if kind == "val"] == []
+    run(corpus_path, tmp_path)
+    assert losses(tmp_path) == losses(uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("policy", "train", "words"),
+    [
+        (POLICY.replace(dim=64), TRAIN, "other settings.*'dim': 64"),
+        (POLICY, TRAIN.replace(optimizer="muon"), "'optimizer': 'muon'"),
+        (POLICY, TRAIN.replace(seed=1), "another seed"),
+        (POLICY, TRAIN.replace(window_ticks=6), "another window_ticks"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_only(
+    uninterrupted: Path, corpus_path: Path, policy: PolicyConfig, train: TrainConfig, words: str
+) -> None:
+    with pytest.raises((CheckpointError, CorpusError), match=words):
+        pretrain(Blend([Corpus(corpus_path)]), uninterrupted, policy, train)
 
 
 def test_a_full_disk_keeps_the_step_before(corpus_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from gi_train.launch import build_parallel
 from gi_train.optimizers import build_optimizer
 from gi_train.parallel import Parallel
 from gi_train.state_saver import StateSaver
-from gi_train.train_state import Position, StateReader, newest_state
+from gi_train.train_state import Position, StateReader, newest_state, write_tensors
 
 CONFIG = TrainConfig()
 
@@ -35,11 +35,11 @@ def parallel() -> Parallel:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """The disk writes nothing until it is set."""
-    event, write = threading.Event(), module.write_tensors
+    event = threading.Event()
 
     def slow(*args: object, **kwargs: object) -> None:
         assert event.wait(30)
-        write(*args, **kwargs)  # type: ignore[arg-type]
+        write_tensors(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "write_tensors", slow)
     yield event

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -122,7 +122,9 @@ def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainC
             totals = torch.cat([parallel.sum(torch.cat([means, flags])), norm.reshape(1)]).tolist()
             *shown, num_stops, num_pending, num_failed, total_norm = totals
             if not isfinite(shown[0] + total_norm):
-                fail(parallel, saver, step, fetched, is_bad=not bool(torch.isfinite(means[0])))
+                error = not_finite(parallel, saver, step, fetched, is_mine=not bool(torch.isfinite(means[0])))
+                report.event("fail", step, error=str(error))
+                raise error
             saver.poll(num_pending, num_failed)
             stop.agreed = num_stops > 0
             # ======================================================== step
@@ -213,13 +215,15 @@ def save_checkpoint(paths: RunPaths, data: Blend, config: TrainConfig, values: d
         calibrate_checkpoint(paths.checkpoint, data, config)
 
 
-def fail(parallel: Parallel, saver: StateSaver, step: int, parts: Sequence[Batch], *, is_bad: bool) -> NoReturn:
-    """Raise TrainingError on all ranks, before the optimiser moves; is_bad: it is this rank's loss."""
+def not_finite(
+    parallel: Parallel, saver: StateSaver, step: int, parts: Sequence[Batch], *, is_mine: bool
+) -> TrainingError:
+    """The error of a step whose loss or gradient is no number, the same on all ranks; is_mine: this rank's loss is."""
     saver.close()
     keys = sorted({window.key for part in parts for window in part.windows if window != PADDING})
-    found = parallel.gather_json({"bad": is_bad, "clips": keys[:4]})
+    found = parallel.gather_json({"bad": is_mine, "clips": keys[:4]})
     rank, bad = next(((rank, each) for rank, each in enumerate(found) if each["bad"]), (0, found[0]))
     last = newest_state(saver.folder)
     what = "loss" if bad["bad"] else "gradient"
     do = f"Look at clips {bad['clips']} (rank {rank}), or lower --lr; the last good checkpoint is {last or 'none yet'}."
-    raise TrainingError(f"step {step} has a {what} that is not finite", got=what, expected="a number", do=do)
+    return TrainingError(f"step {step} has a {what} that is not finite", got=what, expected="a number", do=do)

@@ -48,7 +48,8 @@ class RunReport:
         seconds, num_steps = now - self._since, step - self._step
         self._since, self._step = now, step
         parts = self.clock.read()
-        self._name_straggler(step, parts)
+        if num_steps > 1 or config.log_every == 1:  # the very first step waits for everything
+            self._name_straggler(step, parts)
         if not self._log:
             return
         rate = num_steps * config.batch_size * config.window_ticks / seconds
