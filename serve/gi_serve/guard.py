@@ -30,7 +30,7 @@ from gi_serve.problems import (
 )
 from gi_serve.protocol import MAX_IMAGE_BYTES
 
-MAX_WINDOW_BYTES: Final = 64 * 1024 * 1024  # of POST /v1/actions
+MAX_WINDOW_BYTES: Final = 16 * 1024 * 1024  # of POST /v1/actions: parsed in one go, while everybody waits
 MAX_BODY_BYTES: Final = 64 * 1024  # of everything else
 SECONDS_FOR_A_BODY: Final = 30.0
 _CREDENTIAL: Final = re.compile(r"\b(gi-[0-9a-f]{8}-|git-[A-Za-z0-9_-]{20})|(^|&)(api_?key|key|token|access_token)=")
