@@ -48,7 +48,7 @@ def label_command(
     Videos are copied byte for byte. Finished shards are kept: run the same command again after an interruption. Beside
     each shard lies a table of who labelled each tick and how sure: SHARD.confidence.parquet.
 
-    Example: gi label runs/video runs/labelled --idm runs/idm/checkpoint --min-confidence 0.5
+    Example: gi label runs/video runs/labelled --idm runs/idm/checkpoint --min-confidence 0.75
     """
     from gi_train.label import LabelPlan, default_workers, label
 
