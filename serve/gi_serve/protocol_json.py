@@ -24,6 +24,7 @@ from gi_serve.protocol import (
     check_frame_message,
 )
 
+MAX_MOTION = 2**15 - 1  # what the binary form can say
 _CODECS = {"raw": Codec.RAW, "jpeg": Codec.JPEG, "png": Codec.PNG, "h264": Codec.H264}
 _NAMES = {codec: name for name, codec in _CODECS.items()}
 _FRAME_FIELDS = frozenset({"type", "stream_id", "seq", "capture_ns", "codec", "width", "height", "data"})
@@ -114,6 +115,17 @@ def action_from_event(event: Mapping[str, Any]) -> ActionMessage:
         confidence=confidence,
         stream_id=_whole(event, "stream_id", 0, MAX_STREAM_ID),
     )
+
+
+def read_state(data: Mapping[str, Any]) -> InputState:
+    """The input state that a client says was held. Raises ProtocolError on anything else."""
+    try:
+        state = InputState.from_dict(data)
+    except (GiError, AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise ProtocolError("not an input state", got=repr(data)[:200], do=str(error)) from error
+    if any(abs(moved) > MAX_MOTION for moved in (*state.motion, *state.wheel)):
+        raise ProtocolError("motion out of range", got=repr(data)[:200], expected=f"up to {MAX_MOTION}")
+    return state
 
 
 def _whole(event: Mapping[str, Any], name: str, low: int, high: int, *, default: int | None = None) -> int:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gi_model.actions import InputState
 from gi_serve.access import ANYONE, Caller
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
 from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, Outbox
 from gi_serve.problems import MESSAGE_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.protocol import ActionMessage, FrameMessage
+from gi_serve.protocol_json import read_state
 from gi_serve.schemas import (
     ActionExecuted,
     ClockSync,
@@ -118,7 +118,7 @@ class Streams:
     def execute(self, executed: ActionExecuted) -> None:
         """Let what was held enter the session's history. Raises GiError."""
         stream = self._find(executed.stream_id)
-        stream.engine.correct(stream.session, executed.seq, InputState.from_dict(executed.action))
+        stream.engine.correct(stream.session, executed.seq, read_state(executed.action))
 
     def sync_clock(self, sync: ClockSync, received_ns: int) -> None:
         """Tell the time."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,7 @@ from gi_serve.problems import Problem
 from gi_serve.protocol import ActionMessage, Codec, FrameMessage, encode_frame
 from gi_serve.sessions import Session, SessionOptions
 from tests.serve.fake_steppers import EchoStepper, HistoryStepper
-from tests.serve.pictures import paint
+from tests.serve.pictures import paint, png_of
 from tests.serve.serving import Running, serving, wait_until
 from tests.serve.streaming import ask, next_action, next_event, open_stream, raw
 
@@ -75,20 +76,26 @@ def test_feedback_that_comes_too_late_is_refused_and_changes_nothing(running: Ru
 @pytest.mark.parametrize(
     ("action", "kind"),
     [
-        ({"keys": ["NoSuchKey"]}, "request-invalid"),
-        ({"keys": 7}, "request-invalid"),
-        ({"colour": 1}, "request-invalid"),
-        ("KeyW", "request-invalid"),
-        (None, "request-invalid"),
+        ('{"keys": ["NoSuchKey"]}', "message-invalid"),
+        ('{"keys": 7}', "message-invalid"),
+        ('{"colour": 1}', "message-invalid"),
+        ('{"gamepad": []}', "message-invalid"),
+        ('{"motion": [1e999, 0]}', "message-invalid"),
+        ('{"motion": [1000000000000000000000000000000, 0]}', "message-invalid"),
+        ('{"wheel": [0, 32768]}', "message-invalid"),
+        ('"KeyW"', "request-invalid"),
+        ("null", "request-invalid"),
     ],
 )
-def test_feedback_that_is_no_input_state_is_refused(running: Running, action: Any, kind: str) -> None:
+def test_feedback_that_is_no_input_state_is_refused(running: Running, action: str, kind: str) -> None:
     with open_stream(running) as connection:
         ask(connection, type="session.update")
         connection.send(encode_frame(raw(0)))
         next_action(connection)
-        event = ask(connection, type="action.executed", seq=0, action=action)
-        assert event["error"]["type"] == f"urn:gi:problem:{kind}"
+        connection.send(f'{{"type": "action.executed", "seq": 0, "action": {action}}}')
+        assert next_event(connection)["error"]["type"] == f"urn:gi:problem:{kind}"
+        connection.send(encode_frame(raw(1)))
+        assert next_action(connection).seq == 1
 
 
 def test_the_client_counts_feedback_that_came_too_late(running: Running) -> None:
@@ -121,6 +128,19 @@ def test_a_fork_answers_as_the_original_would_have(running: Running) -> None:
         assert next_action(connection).stream_id == 1
         connection.send(encode_frame(raw(9, 9, 0)))
         assert next_action(connection).states[0] == expected.act(paint(9)).state
+
+
+def test_a_fork_over_rest_goes_on_where_the_stream_is(running: Running) -> None:
+    with running.session(seed=3) as session, httpx.Client(base_url=running.url, trust_env=False) as http:
+        for tick in range(4):
+            session.act(paint(tick))
+        forked = http.post(f"/v1/sessions/{session.id}/fork")
+        assert forked.status_code == 201
+        headers = {"Content-Type": "image/png"}
+        for tick in range(4, 7):
+            answer = http.post(f"{forked.headers['Location']}/frames", content=png_of(paint(tick)), headers=headers)
+            assert InputState.from_dict(answer.json()["actions"][0]) == session.act(paint(tick)).state
+        assert http.delete(forked.headers["Location"]).status_code == 204
 
 
 def test_a_fork_may_be_told_that_something_else_was_held(running: Running) -> None:
