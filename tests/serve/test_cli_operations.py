@@ -66,7 +66,8 @@ def test_flags_that_cannot_work_are_refused_at_once(flags: tuple[str, ...], abou
 def test_everything_on(tmp_path: Path) -> None:
     """Slow: a whole process of its own that imports torch, and three models.
 
-    Two models over TLS with keys, logs in JSON; one more is loaded, one unloaded; SIGTERM, code 0."""
+    Two models over TLS with keys, logs in JSON; one more is loaded, one unloaded; SIGTERM, code 0.
+    """
     for name in ("first", "second", "third"):
         save_policy(make_policy(), tmp_path / "models" / name)
     authority, tls = make_certificate(tmp_path)
