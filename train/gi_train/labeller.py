@@ -86,7 +86,7 @@ class Labeller:
         """Features of all ticks of all windows, one after another: (windows * W, D)."""
         starts = window_starts(len(tokens), self.window_ticks, self.stride)
         ticks = torch.tensor(starts)[:, None] + torch.arange(min(self.window_ticks, len(tokens)))
-        parts = [self.policy.backbone(tokens[part]).mean(dim=2) for part in ticks.split(CHUNK)]
+        parts = [self.policy.backbone(tokens[part]).mean(dim=2) for part in torch.split(ticks, CHUNK)]
         return torch.cat(parts).flatten(0, 1)
 
     def _memberships(self, num_ticks: int) -> tuple[Tensor, Tensor]:
