@@ -11,6 +11,7 @@ from gi_model.config import preset
 from gi_model.errors import ConfigError, TrainingError
 from gi_model.policy import Policy
 from gi_train.config import Strategy, TrainConfig
+from gi_train.muon import orthogonalize
 from gi_train.optimizers import BETAS, MOMENTUM, MuonWithAdamW, build_optimizer, hidden_matrices
 
 ADAMW = TrainConfig(lr_peak=1e-2, weight_decay=0.1)
@@ -21,6 +22,13 @@ CONFIGS = [pytest.param(ADAMW, id="adamw"), pytest.param(MUON, id="muon")]
 def make_policy() -> Policy:
     torch.manual_seed(0)
     return Policy(preset("debug"))
+
+
+def names_of_hidden() -> list[str]:
+    """In the order of `hidden_matrices`."""
+    policy = make_policy()
+    names = {id(parameter): name for name, parameter in policy.named_parameters()}
+    return [names[id(matrix)] for matrix in hidden_matrices(policy)]
 
 
 def give_gradients(policy: nn.Module, seed: int) -> None:
@@ -82,6 +90,29 @@ def test_each_part_steps_as_torchs_own_optimiser_would() -> None:
         muon.step()  # type: ignore[no-untyped-call]
         adamw.step()
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_without_bf16_products_muon_takes_the_same_steps_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apart from what bf16 rounds off: torch's updates are that coarse."""
+    with_bf16, without = make_policy(), make_policy()
+    before = weights(with_bf16)
+    advance(with_bf16, build_optimizer(with_bf16, MUON), range(3))
+    monkeypatch.setattr("gi_train.optimizers.multiplies_bf16", lambda _: False)
+    advance(without, build_optimizer(without, MUON), range(3))
+    for matrix, other, name in zip(
+        hidden_matrices(with_bf16), hidden_matrices(without), names_of_hidden(), strict=True
+    ):
+        step = (matrix - before[name]).norm()
+        assert 0 < (matrix - other).norm() < 0.02 * step
+
+
+@pytest.mark.parametrize("shape", [(24, 64), (64, 24), (32, 32)])
+def test_orthogonal_updates_have_singular_values_near_one(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    update = orthogonalize(torch.randn(shape, generator=generator))
+    values = torch.linalg.svdvals(update)
+    assert update.shape == shape
+    assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
 
 
 def test_a_step_of_muon_is_as_large_as_one_of_adamw() -> None:

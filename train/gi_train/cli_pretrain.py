@@ -31,7 +31,7 @@ def pretrain_command(
         typer.Option(metavar="CORPUS[=WEIGHT]", help="Folder or URL of a corpus (from `gi shard`); repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")],
-    preset: Annotated[str, typer.Option(help="Size and settings: debug | tiny.")] = "tiny",
+    preset: Annotated[str, typer.Option(help="Size and settings: debug | tiny | small | base | large | xl.")] = "tiny",
     task: Annotated[
         Literal["policy", "idm"],
         typer.Option(help="policy: plays. idm: an inverse dynamics model, sees later frames and labels (gi label)."),
@@ -40,6 +40,9 @@ def pretrain_command(
     batch_size: Annotated[int | None, typer.Option(help="Windows a step, over all processes.")] = None,
     window_ticks: Annotated[int | None, typer.Option(help="Ticks in a training window.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="muon: fewer steps to the same loss. adamw: where ZeRO cuts matrices up, too.")
+    ] = None,
     past_actions: Annotated[str | None, typer.Option(help="Feed the last action: none | dropout | full.")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Share windows by hours^(1/T): 1 by hours, inf all games alike (default).")
@@ -114,6 +117,7 @@ def pretrain_command(
         "batch_size": batch_size,
         "window_ticks": window_ticks,
         "lr_peak": lr,
+        "optimizer": optimizer,
         "temperature": temperature,
         "strategy": strategy,
         "accumulation": accumulation,

@@ -90,16 +90,16 @@ PRESETS: Final[Mapping[str, TrainConfig]] = {
     "debug": TrainConfig(
         steps=40, batch_size=4, window_ticks=6, log_every=5, evaluate_every=20, evaluate_batches=2, save_every=20
     ),
-    # gi pretrain --preset tiny, on the corpus of `make demo`: 225 s on one of two Xeon cores (1,800 frames/s), the
-    # other playing baselines; held-out loss about 3.8 nats a tick, mean normalised score over three games about 0.8.
-    "tiny": TrainConfig(),
+    # gi pretrain --preset tiny, on the corpus of `make demo`: 1,700 steps on one of two Xeon cores, the other playing
+    # baselines; figures in LOG.md. Muon needs .41 of AdamW's CPU time to one held-out loss (`gi bench optimizer`).
+    "tiny": TrainConfig(steps=1700, lr_peak=4e-3, optimizer="muon"),
     # Windows as long as the model's own: a distance between ticks that was never trained must not come up in play. No
     # size from here on was trained yet; rates are those usual at these widths, batches thousands of frames.
     # gi pretrain --preset small: one GPU; 16 windows of ten seconds, 3,200 frames a step.
-    "small": TrainConfig(steps=20_000, batch_size=16, lr_peak=6e-4, warmup_steps=500, **_LONG),
+    "small": TrainConfig(steps=20_000, batch_size=16, lr_peak=6e-4, warmup_steps=500, optimizer="muon", **_LONG),
     # gi pretrain --preset base: one H100 or a few.
-    "base": TrainConfig(steps=100_000, batch_size=64, lr_peak=3e-4, warmup_steps=1000, **_LONG),
-    # torchrun ... gi pretrain --preset large: eight H100.
+    "base": TrainConfig(steps=100_000, batch_size=64, lr_peak=3e-4, warmup_steps=1000, optimizer="muon", **_LONG),
+    # torchrun ... gi pretrain --preset large: eight H100. AdamW: Muon gathers every matrix that FSDP2 has cut.
     "large": TrainConfig(
         steps=200_000,
         batch_size=256,

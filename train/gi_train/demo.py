@@ -25,7 +25,7 @@ from gi_train.report_table import draw_table, make_scoreboard
 
 # At ten minutes; the demo scales them with its minutes.
 HOURS = 0.32  # of recorded play a game: 20,000 frames at 17.5 a second
-STEPS = 2_200
+STEPS = 1_700
 EPISODES = 40
 MIN_EPISODES = 5
 PLAYERS = 18  # games at a time in real time: 120 episodes of half a minute to a minute in about four and a half minutes

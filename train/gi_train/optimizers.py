@@ -3,9 +3,9 @@
 Muon makes the update of a matrix orthogonal, so that every direction of it learns at one pace (Jordan et al. 2024,
 https://kellerjordan.github.io/posts/muon); scaled to the size of an AdamW update it shares AdamW's learning rate and
 weight decay (Liu et al. 2025, Muon is Scalable for LLM Training, section 2.2). It is for matrices between hidden
-layers: embeddings, the head, convolutions, norms, and biases stay with AdamW. Both are torch's own. Here they are one
-optimiser with one list of groups and one state, so that accelerate, checkpoints, and schedules see no difference.
-Rejected: two optimisers, which every one of those would have to know.
+layers: embeddings, the head, convolutions, norms, and biases stay with AdamW. Both are torch's own (but see `muon`).
+Here they are one optimiser with one list of groups and one state, so that accelerate, checkpoints, and schedules see
+no difference. Rejected: two optimisers, which every one of those would have to know.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gi_model.errors import ConfigError, TrainingError
 from gi_model.policy import Policy
 from gi_train.config import TrainConfig
+from gi_train.muon import Float32Muon, multiplies_bf16
 
 BETAS: Final = (0.9, 0.95)
 MOMENTUM: Final = 0.95
@@ -60,8 +61,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Let torch's optimisers work on this one's groups: the same dictionaries, so that a new `lr` reaches them."""
         muon = [group for group in self.param_groups if group["is_muon"]]
         adamw = [group for group in self.param_groups if not group["is_muon"]]
+        device = muon[0]["params"][0].device
+        kind = torch.optim.Muon if multiplies_bf16(device) else Float32Muon
         self._parts = (
-            torch.optim.Muon(muon, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"),
+            kind(muon, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(adamw, betas=BETAS, fused=True),
         )
 
