@@ -14,8 +14,10 @@ from gi_data.corpus import Corpus
 from gi_data.decoders import Decoders
 from gi_data.index import IndexRow
 from gi_data.video import decode, decode_planes
-from gi_model.actions import ActionSpace, Bindings, InputColumns
+from gi_model.actions import ActionSpace, Bindings
 from gi_model.clip import Clip
+
+MAX_KEPT_TICKS = 2_000_000  # of labels: about 64 MB, 28 hours of play at 20 Hz
 
 Target = tuple[int, NDArray[np.uint8]]  # a first tick, and where the frames (T, ...) from there on belong
 
@@ -63,6 +65,8 @@ class ClipLoader:
         self._space = action_space
         self._decoders = Decoders()
         self._lost: dict[int, Counter[str]] = {}
+        self._kept: dict[int, _EncodedLabels] = {}
+        self._num_kept_ticks = 0
 
     @property
     def lost(self) -> Counter[str]:
@@ -86,10 +90,10 @@ class ClipLoader:
 
     def load_into(self, clip_id: int, targets: Sequence[Target]) -> DecodedClip:
         """`load`, but write frames straight to where they belong, and decode no more than that. Raises ClipError."""
-        row = self.corpus.row(clip_id)
+        labels = self._labels(clip_id)
+        row = labels.row
         stored = [(row.first_tick + start, frames) for start, frames in targets]
         needed = range(min(start for start, _ in stored), max(start + len(frames) for start, frames in stored))
-        labels = self.corpus.read_label_columns(row)[row.first_tick : row.first_tick + row.num_ticks]
         video = self.corpus.read_video(row)
         if self.is_planes:
             decode_planes(video, row.key, stored, decoders=self._decoders)
@@ -97,14 +101,31 @@ class ClipLoader:
             rgb = decode(video, row.key, frames=needed, height=self.height, width=self.width)
             for start, frames in stored:
                 frames[:] = rgb[start - needed.start :][: len(frames)].transpose(0, 3, 1, 2)
-        actions = self._encode(clip_id, labels.inputs)
-        return DecodedClip(row.key, row.first_tick, None, actions, labels.known, len(needed))
+        return DecodedClip(row.key, row.first_tick, None, labels.actions, labels.known, len(needed))
 
-    def _encode(self, clip_id: int, inputs: InputColumns) -> NDArray[np.int16]:
+    def _labels(self, clip_id: int) -> "_EncodedLabels":
+        """Read and encode, or what of it is kept: a hundredth of a frame's bytes, asked for in every epoch."""
+        if (kept := self._kept.get(clip_id)) is not None:
+            return kept
+        row = self.corpus.row(clip_id)
+        labels = self.corpus.read_label_columns(row)[row.first_tick : row.first_tick + row.num_ticks]
         lost: Counter[str] = Counter()
-        actions = self._space.encode_columns(inputs, lost).astype(np.int16)
+        actions = self._space.encode_columns(labels.inputs, lost).astype(np.int16)
         self._lost[clip_id] = +lost  # without the zeros
-        return actions
+        encoded = _EncodedLabels(row, actions, labels.known)
+        if self._num_kept_ticks + len(actions) <= MAX_KEPT_TICKS:  # else the first to come stay
+            self._num_kept_ticks += len(actions)
+            self._kept[clip_id] = encoded
+        return encoded
+
+
+@dataclass(frozen=True)
+class _EncodedLabels:
+    """Labels of a clip in the form that training wants, and where its video lies."""
+
+    row: IndexRow
+    actions: NDArray[np.int16]  # (T, K)
+    known: NDArray[np.bool_]  # (T,)
 
 
 def _ticks(row: IndexRow) -> range:

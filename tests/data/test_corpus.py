@@ -154,6 +154,20 @@ def test_a_wrong_hash_is_noticed_when_the_clip_is_read(copy: Path) -> None:
     assert Corpus(copy).read_labels(row)
 
 
+def test_a_file_that_changes_under_a_reader_is_checked_again(copy: Path) -> None:
+    corpus = Corpus(copy)
+    row = corpus.row(0)
+    sound = corpus.read_video(row)
+    assert corpus.read_video(row) == sound  # checked once
+    with (copy / row.shard).open("r+b") as tar:
+        tar.seek(row.video_offset + row.video_size // 2)
+        changed = bytes([tar.read(1)[0] ^ 1])
+        tar.seek(-1, 1)
+        tar.write(changed)
+    with pytest.raises(ClipError, match="video of clip"):
+        corpus.read_video(row)
+
+
 def test_a_damaged_tar_header_is_found_though_it_is_in_no_clip(copy: Path) -> None:
     """Readers of plain tars stop at such a header and drop the rest without a word."""
     row = next(index for index in read_shard_indexes(copy) if index.shard == "train-000000.tar").rows[1]
