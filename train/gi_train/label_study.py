@@ -4,8 +4,9 @@
         labelled (the small part)    pseudo (it, and the IDM's labels of the rest)    true (all true labels)
 
 Policies are alike but for their data, and play in closed loop. Nobody is shoved (--no-perturb): the labels of a shoved
-player say what it meant, not what was done, and no model can read a meaning off the screen. Seeds are the outer loop: a
-study that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`), kept on the next call.
+player say what it meant, not what was done, and no model can read a meaning off the screen. So policies see no past
+action, either: on play that never had to recover they copy themselves, the better the more they learned. Seeds are the
+outer loop: a study that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`), kept on the next call.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,11 +28,11 @@ class LabelStudy:
 
     out: Path
     games: tuple[str, ...] = ("doom/defend_the_center", "doom/gather")
-    hours: float = 0.25
+    hours: float = 0.4
     keep: float = 0.1
     seeds: int = 3
-    idm_steps: int = 2000
-    policy_steps: int = 1200
+    idm_steps: int = 1500
+    policy_steps: int = 800
     episodes: int = 30
     min_confidence: float = 0.0
     jobs: int = 1
@@ -97,7 +98,7 @@ def plan_seed(study: LabelStudy, seed: int, data: tuple[Stage, ...]) -> tuple[St
     stages: list[Stage] = []
     for condition in CONDITIONS:
         run = study.run(condition, seed)
-        training = ("--preset", "tiny", "--steps", study.policy_steps, "--seed", seed)
+        training = ("--preset", "tiny", "--steps", study.policy_steps, "--seed", seed, "--past-actions", "none")
         train = _gi("pretrain", "--data", study.corpus(condition), "--out", run, *training)
         trained = Stage(f"train-{run.name}", (train,), (run,), data[-1:])
         results = study.out / "played" / f"{run.name}.jsonl"
