@@ -6,7 +6,7 @@
 Policies are alike but for their data, and play in closed loop. Nobody is shoved (--no-perturb): the labels of a shoved
 player say what it meant, not what was done, and no model can read a meaning off the screen. So policies see no past
 action, either: on play that never had to recover they copy themselves, the better the more they learned. Seeds are the
-outer loop: a study that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`), kept on the next call.
+outer loop: a study that is stopped early has whole seeds to report. Each arrow is a stage (`demo_stages.py`).
 """
 
 from dataclasses import asdict, dataclass
