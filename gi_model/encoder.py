@@ -26,15 +26,7 @@ class StemEncoder(nn.Module):
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        first, second, third = config.stem_channels
-        self.convs = nn.Sequential(
-            nn.Conv2d(3, first, kernel_size=8, stride=4, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(first, second, kernel_size=3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(second, third, kernel_size=3, stride=2, padding=1),
-            nn.ReLU(),
-        )
+        self.convs = nn.Sequential(*_stem(config.stem_channels))
         with torch.no_grad():
             num_features = self.convs(torch.zeros(1, 3, config.height, config.width)).numel()
         self.project = nn.Linear(num_features, config.tokens_per_frame * config.dim)
@@ -61,17 +53,9 @@ class HybridEncoder(nn.Module):
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        first, second, third = config.stem_channels
         dim = config.encoder_dim
-        self.convs = nn.Sequential(
-            nn.Conv2d(3, first, kernel_size=8, stride=4, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(first, second, kernel_size=3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(second, third, kernel_size=3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(third, dim, kernel_size=3, stride=2, padding=1),
-        )
+        last = nn.Conv2d(config.stem_channels[-1], dim, kernel_size=3, stride=2, padding=1)
+        self.convs = nn.Sequential(*_stem(config.stem_channels), last)
         num_cells = count_cells(config)
         heads = dim // ENCODER_HEAD_DIM
         self.places = nn.Parameter(torch.randn(num_cells, dim) * 0.1)
@@ -162,6 +146,19 @@ def count_cells(config: PolicyConfig) -> int:
 def cell_channels(dim: int) -> int:
     """Channels that a hybrid encoder of width `dim` hands on of each cell."""
     return min(64, dim // 8)
+
+
+def _stem(channels: tuple[int, int, int]) -> list[nn.Module]:
+    """Pixels to sixteenths of the height and width."""
+    first, second, third = channels
+    return [
+        nn.Conv2d(3, first, kernel_size=8, stride=4, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(first, second, kernel_size=3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(second, third, kernel_size=3, stride=2, padding=1),
+        nn.ReLU(),
+    ]
 
 
 def _normalised(frames: Tensor, dtype: torch.dtype) -> Tensor:
