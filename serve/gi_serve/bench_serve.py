@@ -45,12 +45,12 @@ class Scenario:
     has_peers: bool = True
 
 
-NOOP: Final = Scenario("no-op, JPEG, 8 in lock-step", 8, "jpeg", 224, 224)
-NOOP_RATE: Final = Scenario("no-op, JPEG, 8 x 30 Hz", 8, "jpeg", 224, 224, rate=30.0)  # wakes for every frame
-STEP: Final = Scenario("10 ms, 64 in lock-step", 64, base_s=0.010)
+NOOP: Final = Scenario("no-op JPEG, 8 lock-step", 8, "jpeg", 224, 224)
+NOOP_RATE: Final = Scenario("no-op JPEG, 8 x 30 Hz", 8, "jpeg", 224, 224, rate=30.0)  # wakes for every frame
+STEP: Final = Scenario("10 ms, 64 lock-step", 64, base_s=0.010)
 RATE: Final = Scenario("10 ms, 64 x 30 Hz", 64, rate=30.0, base_s=0.010)
 OVERLOAD: Final = Scenario(  # 64 x 30 rows a second of 1.04 ms: twice what fits
-    "overload x 2, 64 x 30 Hz", 64, rate=30.0, base_s=0.002, per_session_s=2 / (64 * 30), has_peers=False
+    "2x overload, 64 x 30 Hz", 64, rate=30.0, base_s=0.002, per_session_s=2 / (64 * 30), has_peers=False
 )
 SCENARIOS: Final = (NOOP, NOOP_RATE, STEP, RATE, OVERLOAD)
 

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from gi_serve.bench_faults import FaultReport
 from gi_serve.bench_serve import OURS, Bar, ServeBench, ServeReport
 
-_COLUMNS = ("actions/s", "on time", "p50 ms", "p99", "CPU us", "drops", "wrong")
+_COLUMNS = ("actions/s", "on time", "p50 ms", "p99", "CPU us", "drops")
 
 
 def print_serve(report: ServeReport, config: ServeBench, machine: dict[str, Any]) -> None:
@@ -27,8 +27,7 @@ def print_serve(report: ServeReport, config: ServeBench, machine: dict[str, Any]
     for row in report.rows:
         names = ("actions_per_s", "p50_ms", "p99_ms", "cpu_us", "drops")
         speed, p50, p99, cpu, drops = (f"{row.median(name):,.0f}" for name in names)
-        wrong = str(sum(trial.wrong for trial in row.trials))
-        figures = (speed, f"{row.median('on_time'):.1%}", p50, p99, cpu, drops, wrong)
+        figures = (speed, f"{row.median('on_time'):.1%}", p50, p99, cpu, drops)
         table.add_row(row.scenario, row.contestant, *figures, style="bold" if row.contestant == OURS else "")
     console = Console(highlight=False)
     console.print(table)
