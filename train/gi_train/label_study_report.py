@@ -22,6 +22,7 @@ from gi_train.episodes import ResultsFile
 from gi_train.statistics import Interval
 
 CONDITIONS: Final = ("labelled", "pseudo", "true")
+LEGEND: Final = {"labelled": "labelled part", "pseudo": "it, and a model's labels", "true": "all true labels"}
 RESAMPLES: Final = 4000
 
 Scores = Mapping[str, Sequence[Sequence[float]]]  # by game: for each seed, its episodes
@@ -129,7 +130,7 @@ def _draw(figure: Figure, palette: Palette, results: Sequence[ConditionResult]) 
     for one in results:
         place = games.index(one.game) + 0.22 * (CONDITIONS.index(one.condition) - 1)
         colour = palette.series[CONDITIONS.index(one.condition)]
-        name = f"{one.condition} labels" if one.game == games[0] else None
+        name = LEGEND[one.condition] if one.game == games[0] else None
         axes.plot([place, place], [one.score.low, one.score.high], color=colour, linewidth=2)
         axes.plot(place, one.score.mean, "o", color=colour, label=name)
         axes.plot([place + 0.05] * len(one.seeds), one.seeds, "_", color=colour, markersize=9)
