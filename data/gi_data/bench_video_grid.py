@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
-from gi_data.video import CODEC_OPTIONS, CRF, GOP
+from gi_data.video_writer import CODEC_OPTIONS, CRF, GOP
 
 FASTDECODE: Final = "fastdecode"
 

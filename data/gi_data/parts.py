@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gi_data.metadata import ClipMetadata
 from gi_data.storage import digest_file, disk_error, write_atomic
-from gi_data.video import VideoWriter
+from gi_data.video_writer import VideoWriter
 from gi_model.errors import CorpusError
 from gi_model.frames import Frame
 

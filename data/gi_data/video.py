@@ -1,9 +1,6 @@
-"""H.264 video in mp4, and any other video for reading.
+"""Videos read: ours (`gi_data.video_writer`) at the speed of the decoder, any other as it comes.
 
-Written as it is played, in fragments of half a second, so that a killed recording keeps all but its last moments. Frame
-t has presentation time t ticks: true times stand in the labels. BT.709, limited range, is said in the stream and used
-in both directions: left to defaults, two libraries disagree and every colour shifts. tune fastdecode without B-frames
-halves the cost of decoding for a tenth more bytes. Rejected: JPEG (10 times the bytes), AV1 (slower to decode).
+Frames are converted by the colours that the stream names; one that names none is taken as BT.709, limited range.
 """
 
 import io
@@ -26,85 +23,15 @@ from numpy.typing import NDArray
 from gi_data.cut_file import CutFile, whole_boxes
 from gi_data.decoders import Decoders
 from gi_data.fragments import find_samples
-from gi_data.storage import disk_error
-from gi_model.errors import ClipError, CorpusError
+from gi_data.video_writer import FRAGMENTED
+from gi_model.errors import ClipError
 from gi_model.frames import MAX_SIDE, Frame, resize
 from gi_model.planes import Planes, size_of, to_rgb
 
-CRF = 20  # of recordings; higher is smaller and worse
-CODEC_OPTIONS = {"preset": "veryfast", "tune": "fastdecode"}
-GOP = 30
-_FRAGMENTED = {
-    "movflags": "empty_moov+default_base_moof+frag_keyframe",
-    "frag_duration": "500000",
-    "flush_packets": "1",
-}
 _NO_PROBING = {"fpsprobesize": "0"}  # of our own files: no frame is decoded to guess the rate
-_BT709 = 1  # the same number in H.264's tables of matrix, primaries, and transfer
-_LIMITED = 1
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"  # quoted: generic for the type checker only
 _Rows: TypeAlias = tuple[NDArray[np.void], NDArray[np.void], NDArray[np.void]]  # (H,), (H / 2,), (H / 2,)
 _CHUNK = 8  # frames resized at a time: large enough for numpy, small enough for the CPU's cache
-
-
-class VideoWriter:
-    """Encodes RGB frames to `path` one by one; complete after `close`."""
-
-    def __init__(self, path: Path, *, fps: float, height: int, width: int, crf: int = CRF) -> None:
-        self._path = path
-        self._tick = 1 / Fraction(fps).limit_denominator(1001)
-        self._num_frames = 0
-        self._reformatter = VideoReformatter()
-        try:
-            self._container = av.open(str(path), "w", format="mp4", options=_FRAGMENTED)
-        except av.FFmpegError as error:
-            raise disk_error(path, error) from error
-        self._stream = self._container.add_stream(
-            "libx264", rate=1 / self._tick, options=CODEC_OPTIONS | {"crf": str(crf)}
-        )
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        context = self._stream.codec_context
-        context.time_base, context.gop_size, context.max_b_frames = self._tick, GOP, 0
-        context.thread_count = 1  # games are recorded in parallel; threads inside would also delay frames
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
-
-    def append(self, frame: Frame) -> None:
-        """Encode the next frame. Raises CorpusError if the disk refuses."""
-        picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(frame, format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-        )
-        picture.pts, picture.time_base = self._num_frames, self._tick
-        self._mux(picture)
-        self._num_frames += 1
-
-    def close(self) -> None:
-        """Encode what is buffered and end the file. Raises CorpusError if the disk refuses."""
-        try:
-            self._mux(None)
-        finally:
-            self._close_container()
-
-    def abandon(self) -> None:
-        """End the file after an error, keeping what reaches the disk."""
-        with suppress(CorpusError):
-            self.close()
-
-    def _mux(self, picture: av.VideoFrame | None) -> None:
-        try:
-            self._container.mux(self._stream.encode(picture))
-        except av.FFmpegError as error:
-            raise disk_error(self._path, error) from error
-
-    def _close_container(self) -> None:
-        try:
-            self._container.close()
-        except av.FFmpegError as error:
-            raise disk_error(self._path, error) from error
 
 
 def decode(video: bytes, name: str, *, frames: range, height: int, width: int) -> NDArray[np.uint8]:
@@ -394,7 +321,7 @@ def _decodes(packet: _Packet) -> bool:
 
 
 def _copy_packets(stream: av.VideoStream, packets: list[_Packet], destination: Path) -> None:
-    with av.open(str(destination), "w", format="mp4", options=_FRAGMENTED) as container:
+    with av.open(str(destination), "w", format="mp4", options=FRAGMENTED) as container:
         copy = container.add_stream_from_template(stream)
         for packet in packets:
             packet.stream = copy

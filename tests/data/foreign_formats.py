@@ -18,7 +18,7 @@ from gi_data.ingest.csgo_file import HEIGHT, WIDTH
 from gi_data.ingest.open_p2p_messages import MESSAGES
 from gi_data.ingest.open_p2p_names import PAD_FIELDS
 from gi_data.ingest.vpt_states import SCREEN
-from gi_data.video import VideoWriter
+from gi_data.video_writer import VideoWriter
 from gi_model.actions import MOUSE_BUTTONS, NEUTRAL, InputState
 from gi_model.frames import Frame, resize
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gi_data import cli_bench_data
 from gi_data.bench_video import NO_CODEC, VideoScore, run
 from gi_data.bench_video_grid import CHOSEN, GRID, QUICK, Setting, by_size
-from gi_data.video import CRF, GOP
+from gi_data.video_writer import CRF, GOP
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 

@@ -18,7 +18,8 @@ from gi_data.inputs_table import Labels
 from gi_data.planning import plan
 from gi_data.recovery import scan
 from gi_data.shards import ShardConfig, build
-from gi_data.video import VideoWriter, read_pictures
+from gi_data.video import read_pictures
+from gi_data.video_writer import VideoWriter
 from gi_model.errors import ConfigError, CorpusError
 
 SIZE = ("--height", "32", "--width", "96")

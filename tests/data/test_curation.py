@@ -26,7 +26,8 @@ from gi_data.recording import RecordingInfo, RecordingWriter
 from gi_data.shards import ShardConfig, build
 from gi_data.tars import INPUTS, METADATA, VIDEO, Extent
 from gi_data.verification import verify
-from gi_data.video import VideoWriter, decode
+from gi_data.video import decode
+from gi_data.video_writer import VideoWriter
 from gi_data.views import subset
 from gi_model.actions import AxisBinding, Bindings, InputState
 from gi_model.errors import ConfigError, CorpusError

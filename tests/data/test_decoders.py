@@ -10,7 +10,8 @@ import pytest
 from gi_data import video as video_module
 from gi_data.decoders import Decoders
 from gi_data.fragments import find_samples
-from gi_data.video import VideoWriter, cut, decode_planes
+from gi_data.video import cut, decode_planes
+from gi_data.video_writer import VideoWriter
 from gi_model.errors import ClipError
 from gi_model.planes import Planes
 

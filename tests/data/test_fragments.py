@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gi_data.fragments import Samples, find_samples
-from gi_data.video import VideoWriter, cut
+from gi_data.video import cut
+from gi_data.video_writer import VideoWriter
 
 NUM_FRAMES, SCENE_CUT = 95, 40
 

@@ -20,7 +20,8 @@ from gi_data.inputs_table import Labels
 from gi_data.lerobot_export import export_lerobot
 from gi_data.metadata import ClipMetadata
 from gi_data.recording import RecordingWriter
-from gi_data.video import VideoWriter, read_pictures
+from gi_data.video import read_pictures
+from gi_data.video_writer import VideoWriter
 from gi_model.actions import AxisBinding, Bindings, Gamepad, InputState
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import Frame

@@ -12,7 +12,7 @@ import pytest
 from gi_data.ingest.nitrogen import NitrogenImporter
 from gi_data.ingest.nitrogen_chunks import PAD_BUTTONS, PUSHES
 from gi_data.ingest.timeline import Tick, frames_at, tick_edges, ticks
-from gi_data.video import VideoWriter
+from gi_data.video_writer import VideoWriter
 from gi_model.actions import GAMEPAD_BUTTONS, Gamepad, InputState
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import Frame

@@ -14,7 +14,7 @@ from gi_data.ingest.owl import OwlImporter
 from gi_data.ingest.owl_inputs import PAD_AXES, PAD_BUTTONS
 from gi_data.ingest.owl_rows import rows
 from gi_data.ingest.source import SourceRecording
-from gi_data.video import VideoWriter
+from gi_data.video_writer import VideoWriter
 from gi_model.actions import GAMEPAD_BUTTONS
 from gi_model.errors import ClipError, CorpusError
 from tests.conftest import Barcodes

@@ -14,7 +14,8 @@ from gi_data.ingest.pair import PairImporter
 from gi_data.ingest.pair_csv import InputsCsv
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
-from gi_data.video import VideoWriter, read_pictures
+from gi_data.video import read_pictures
+from gi_data.video_writer import VideoWriter
 from gi_model.errors import ClipError, CorpusError, GiError
 
 EVERYTHING = """\

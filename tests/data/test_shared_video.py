@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gi_data.shared_video import SharedVideos
-from gi_data.video import VideoWriter, read_pictures
+from gi_data.video import read_pictures
+from gi_data.video_writer import VideoWriter
 from gi_model.errors import ClipError, CorpusError
 from gi_model.frames import Frame
 

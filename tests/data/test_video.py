@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gi_data.video import VideoFacts, VideoWriter, count_frames, decode, decode_planes, probe, read_pictures, salvage
+from gi_data.video import VideoFacts, count_frames, decode, decode_planes, probe, read_pictures, salvage
+from gi_data.video_writer import VideoWriter
 from gi_model.batch import planes_to_rgb
 from gi_model.errors import ClipError
 from gi_model.frames import resize

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gi_data.video import VideoWriter
+from gi_data.video_writer import VideoWriter
 from gi_model.actions import InputState
 from gi_model.actions.controls import MOUSE_BUTTONS
 from gi_model.frames import Frame
