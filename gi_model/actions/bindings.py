@@ -62,7 +62,7 @@ class Bindings:
     def amount(self, state: InputState, action: str) -> float:
         """Game units that `state` moves the analogue `action` by."""
         binding = self.analogue[action]
-        return _read_axis(state, binding.axis) * binding.scale
+        return read_axis(state, binding.axis) * binding.scale
 
     def press(self, actions: frozenset[str] = frozenset(), amounts: Mapping[str, float] | None = None) -> InputState:
         """Inverse of `actions` and `amount`: the input state of these actions; mouse amounts become whole counts."""
@@ -71,14 +71,7 @@ class Bindings:
         for action, amount in (amounts or {}).items():
             binding = self.analogue[action]
             values[binding.axis] = amount / binding.scale
-        counts = {axis: round(values.get(axis, 0.0)) for axis in MOUSE_AXES}
-        return InputState(
-            keys=controls & frozenset(KEYS),
-            buttons=controls & frozenset(MOUSE_BUTTONS),
-            motion=(counts["motion.x"], counts["motion.y"]),
-            wheel=(counts["wheel.x"], counts["wheel.y"]),
-            gamepad=_pad_of(controls & frozenset(GAMEPAD_BUTTONS), values),
-        )
+        return press_controls(controls, values)
 
     def restrict(self, state: InputState) -> InputState:
         """`state` without what this game does not use."""
@@ -111,7 +104,20 @@ class Bindings:
             raise ConfigError("bindings cannot be read", got=repr(data)[:200], do=str(error)) from error
 
 
-def _read_axis(state: InputState, axis: Axis) -> float:
+def press_controls(controls: frozenset[str], values: Mapping[str, float]) -> InputState:
+    """The input state of held controls and raw values of axes; whole counts for mouse and wheel."""
+    counts = {axis: round(values.get(axis, 0.0)) for axis in MOUSE_AXES}
+    return InputState(
+        keys=controls & frozenset(KEYS),
+        buttons=controls & frozenset(MOUSE_BUTTONS),
+        motion=(counts["motion.x"], counts["motion.y"]),
+        wheel=(counts["wheel.x"], counts["wheel.y"]),
+        gamepad=_pad_of(controls & frozenset(GAMEPAD_BUTTONS), values),
+    )
+
+
+def read_axis(state: InputState, axis: Axis) -> float:
+    """The raw value of an axis: counts or notches of a tick, or a pad axis; 0 without a gamepad."""
     device, _, direction = axis.partition(".")
     owner = state if axis in MOUSE_AXES else state.gamepad or Gamepad()
     pair: Pair = getattr(owner, device)
