@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from gi_model.actions import ActionSpace
 from gi_model.config import PolicyConfig
-from gi_model.errors import CheckpointError
+from gi_model.errors import CheckpointError, ConfigError
 from gi_model.policy import Policy
 
 WEIGHTS, CONFIG, SPACE, CARD = "model.safetensors", "config.json", "action_space.json", "README.md"
@@ -26,8 +26,11 @@ WEIGHTS, CONFIG, SPACE, CARD = "model.safetensors", "config.json", "action_space
 def save_policy(policy: Policy, folder: Path, *, facts: Mapping[str, Any] | None = None) -> None:
     """Write `policy` to `folder`, replacing what is there at once. `facts` go into the model card.
 
-    Raises CheckpointError if it cannot be written; what was there stays.
+    Raises CheckpointError if it cannot be written; what was there stays. ConfigError while an adapter is attached.
     """
+    if policy.attached is not None:
+        do = "Detach it, or merge it instead of attaching it."
+        raise ConfigError("a policy with an adapter is not saved", got=policy.attached.name, do=do)
     partial = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -45,8 +48,8 @@ def save_policy(policy: Policy, folder: Path, *, facts: Mapping[str, Any] | None
 
 def load_policy(folder: Path, *, device: str = "cpu") -> Policy:
     """Read a policy. Raises CheckpointError that names the file and what does not match."""
-    space = ActionSpace.from_dict(_read_json(folder / SPACE))
-    config = PolicyConfig.from_dict(_read_json(folder / CONFIG))
+    space = ActionSpace.from_dict(read_json(folder / SPACE))
+    config = PolicyConfig.from_dict(read_json(folder / CONFIG))
     policy = Policy(config, space)
     try:
         weights = load_file(folder / WEIGHTS, device=device)
@@ -55,6 +58,7 @@ def load_policy(folder: Path, *, device: str = "cpu") -> Policy:
         raise CheckpointError(f"cannot read weights in {folder}", got=error, expected=WEIGHTS, do=do) from error
     policy.to(device)
     load_weights(policy, weights, folder)
+    policy.name, policy.fingerprint = name_of(folder), read_fingerprint(folder)
     return policy.eval()
 
 
@@ -80,6 +84,12 @@ def read_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def name_of(folder: Path) -> str:
+    """What the checkpoint in `folder` is called: the folder's name, or its parent's where that is `checkpoint`."""
+    path = folder.resolve()
+    return path.parent.name if path.name == "checkpoint" else path.name
+
+
 def replace_folder(new: Path, target: Path) -> None:
     """Put the folder `new` in the place of `target`. A kill between the two renames leaves the one before as `.old`."""
     old = target.with_name(target.name + ".old")
@@ -98,17 +108,16 @@ def _unshared_weights(policy: Policy) -> dict[str, torch.Tensor]:
     return dict(unique.values())
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, what: str = "checkpoint", writer: str = "gi pretrain") -> dict[str, Any]:
+    """The JSON object in the file `path` of a `what`. Raises CheckpointError."""
     try:
         data = json.loads(path.read_text())
     except OSError as error:
-        do = "Give the folder that `gi pretrain` wrote (it holds config.json)."
-        raise CheckpointError(
-            f"no checkpoint at {path.parent}", got=error.strerror, expected=path.name, do=do
-        ) from error
+        do = f"Give the folder that `{writer}` wrote (it holds {path.name})."
+        raise CheckpointError(f"no {what} at {path.parent}", got=error.strerror, expected=path.name, do=do) from error
     except ValueError as error:
         raise CheckpointError(
-            f"cannot read {path}", got=error, expected="JSON", do="Copy the checkpoint again."
+            f"cannot read {path}", got=error, expected="JSON", do=f"Copy the {what} again."
         ) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"cannot read {path}", got=type(data).__name__, expected="a JSON object")

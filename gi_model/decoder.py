@@ -166,11 +166,18 @@ class ActionDecoder(nn.Module):
     def _draw_keyboard(self, hidden: Tensor, tokens: Tensor, slot: int, rule: Draw) -> tuple[Tensor, Tensor]:
         """The same draw where no row plays a gamepad: a slot's legal ids are one range, and only they are scored."""
         first, last = self.keyboard_ranges[slot]
-        logits = F.linear(hidden, self.head.weight[first:last], self.head.bias[first:last]).float()
+        logits = self._score_range(hidden, first, last).float()
         if slot - 1 in KEY_SLOTS and last > 1:
             logits = logits.masked_fill(~self._rising(tokens[:, slot - 1])[:, first:last], float("-inf"))
         index, probs = draw(logits, slot, rule, first)
         return index + first, probs
+
+    def _score_range(self, hidden: Tensor, first: int, last: int) -> Tensor:
+        """The head's logits of the ids from `first` to `last`. With an adapter, a head is more than its weight."""
+        if type(self.head) is nn.Linear and not self.head._forward_hooks:
+            return F.linear(hidden, self.head.weight[first:last], self.head.bias[first:last])
+        logits: Tensor = self.head(hidden)
+        return logits[:, first:last]
 
     def _rising(self, previous: Tensor) -> Tensor:
         """bool (N, A): what may follow `previous` in a sorted list that ends with its first `none`."""

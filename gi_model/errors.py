@@ -7,18 +7,23 @@ GiError
 ├── GameError          a game that is missing, died, or was asked for what it lacks
 ├── CorpusError        recordings, shards, manifests, indexes
 │   └── ClipError      one damaged clip; readers may skip and count it
-├── CheckpointError    a checkpoint that is damaged, foreign, or of another action space
-├── TrainingError      a run that must stop (non-finite loss, no data)
+├── CheckpointError    a checkpoint or adapter that is damaged, foreign, or of another action space
+│   └── BaseMismatchError  an adapter of another base
+├── TrainingError      a run that must stop
+│   ├── NonFiniteError a loss or gradient that is no number
+│   └── PeerLostError  another process of the run is gone
 └── ServeError         the API and its clients
 
 The command line prints a GiError as one panel and exits with its `exit_code`; nobody sees a traceback.
 """
 
+from gi_model.exit_codes import ExitCode
+
 
 class GiError(Exception):
     """What went wrong, with what was got, what was expected, and what to do about it."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, do: str = "") -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
@@ -41,7 +46,7 @@ def _rebuild(kind: type[GiError], what: str, got: object, expected: object, do: 
 class ConfigError(GiError):
     """A setting, preset, or flag that cannot work."""
 
-    exit_code = 2
+    exit_code = ExitCode.SETTINGS
 
 
 class ActionError(GiError):
@@ -65,11 +70,27 @@ class ClipError(CorpusError):
 
 
 class CheckpointError(GiError):
-    """A checkpoint that is damaged, foreign, or of another action space."""
+    """A checkpoint or adapter that is damaged, foreign, or of another action space."""
+
+
+class BaseMismatchError(CheckpointError):
+    """An adapter whose base is not the policy at hand."""
 
 
 class TrainingError(GiError):
     """A run that must stop."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or gradient that is no number."""
+
+    exit_code = ExitCode.NOT_FINITE
+
+
+class PeerLostError(TrainingError):
+    """Another process of the run is gone."""
+
+    exit_code = ExitCode.PEER_LOST
 
 
 class ServeError(GiError):

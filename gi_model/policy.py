@@ -8,7 +8,7 @@ B batch, T ticks, V tokens a frame, K slots, D width, S slots of the state.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from gi_model.encoder import build_encoder
 from gi_model.errors import ConfigError
 from gi_model.motion_encoder import MotionEncoder
 from gi_model.sampling import Draw
+
+if TYPE_CHECKING:
+    from gi_model.attachment import Attached
 
 
 @dataclass
@@ -53,11 +56,13 @@ class PastAction(nn.Module):
 
 
 class Policy(nn.Module):
-    """The model."""
+    """The model. name, fingerprint: of the checkpoint whose weights these are; "" where there is none."""
 
     def __init__(self, config: PolicyConfig, space: ActionSpace | None = None) -> None:
         super().__init__()
         self.config, self.space = config, space or ActionSpace()
+        self.name, self.fingerprint = "", ""
+        self.attached: Attached | None = None  # by gi_model.attachment
         embedding = nn.Embedding(self.space.vocabulary_size, config.decoder_dim)
         nn.init.normal_(embedding.weight, std=0.1)
         self.encoder = build_encoder(config)

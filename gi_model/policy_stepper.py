@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gi_model.calibration import Calibration, load_calibration
-from gi_model.checkpoint import load_policy, read_fingerprint
+from gi_model.checkpoint import load_policy
 from gi_model.errors import ConfigError
 from gi_model.graphed_step import GraphedStep
 from gi_model.policy import Policy
@@ -103,8 +103,7 @@ def load_stepper(
     dtype: of weights and caches; bfloat16 halves both, for GPUs.
     """
     policy = load_policy(checkpoint, device=device).cast_weights(dtype)
-    name = checkpoint.resolve().name if checkpoint.resolve().name != "checkpoint" else checkpoint.resolve().parent.name
     calibration = load_calibration(checkpoint, policy.space)
     return PolicyStepper(
-        policy, num_slots=num_slots, name=name, fingerprint=read_fingerprint(checkpoint), calibration=calibration
+        policy, num_slots=num_slots, name=policy.name, fingerprint=policy.fingerprint, calibration=calibration
     )
