@@ -1,0 +1,204 @@
+"""`Envelope`: what stands between a policy and the actuators: no command leaves the range, the rate, or the jerk.
+
+    target -> finite? -> range -> rate -> jerk, with room to brake -> command
+
+It knows nothing of models, and runs on both sides of the wire: on the server for each session, on the robot at
+`command_hz`. With a jerk limit a rate cannot end at once, so a command may only go on as long as it can still come to
+rest before its edge: from distance D the rate r must keep r^2 / 2J <= D. That is the braking distance in continuous
+time; a discrete brake of any steps is shorter, so whatever time comes next, braking always fits. The same rule toward
+the target means that it is reached without going beyond it.
+
+Rejected: clipping command, rate, and jerk one after the other (each undoes the one before it), a low-pass filter (no
+bound), a planner of time-optimal profiles (an optimiser in a safety function).
+"""
+
+from dataclasses import dataclass, replace
+from math import inf, isfinite, sqrt
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gi_model.embodiment import Actuator, Embodiment
+from gi_model.errors import ConfigError
+
+KINDS: Final = ("range", "rate", "jerk", "invalid")
+MAX_STEPS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limited:
+    """Commands inside the envelope, and what it took to bring them there.
+
+    commands: float32 (N, A), to be given one after the other. target: float32 (A,), where they lead: what was asked, in
+    range; neutral while stopped. clamps: int64 (A, 4), by `KINDS`: 1 where that kind of limit changed what was asked;
+    "invalid": it was no number, and neutral was taken. While stopped nothing is asked, so nothing is counted.
+    """
+
+    commands: NDArray[np.float32]
+    target: NDArray[np.float32]
+    clamps: NDArray[np.int64]
+    is_stopped: bool
+
+    @property
+    def command(self) -> NDArray[np.float32]:
+        """The last one, float32 (A,)."""
+        last: NDArray[np.float32] = self.commands[-1]
+        return last
+
+
+class Envelope:
+    """Limits one body's commands. It begins at neutral and at rest."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self.embodiment = embodiment
+        self.is_stopped = False
+        self._longest_s = 1.0 / embodiment.fps
+        self._axes = [_Axis.of(actuator) for actuator in embodiment.actuators]
+
+    @property
+    def command(self) -> NDArray[np.float32]:
+        """The newest command, float32 (A,)."""
+        return np.array([axis.command for axis in self._axes], np.float32)
+
+    @property
+    def rate(self) -> NDArray[np.float32]:
+        """How fast it changes, float32 (A,), unit/s."""
+        return np.array([axis.rate for axis in self._axes], np.float32)
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether every actuator is at neutral and at rest."""
+        return all(axis.is_neutral for axis in self._axes)
+
+    def advance(self, target: NDArray[np.float32], dt_s: float) -> Limited:
+        """The command `dt_s` after the newest, as near to `target`, float32 (A,), as the limits let it.
+
+        Time that was lost is not made up for: a step moves no further than a tick of the policy would. No time at all
+        (or no number) moves nothing. Raises ConfigError on another number of actuators.
+        """
+        return self.plan(target, 1, dt_s)
+
+    def plan(self, target: NDArray[np.float32], num_steps: int, dt_s: float) -> Limited:
+        """`num_steps` commands, `dt_s` apart, that go to `target` evenly and are there with the last, if they can be.
+
+        Clamps are those of the whole plan. Stopped, it goes to neutral as fast as the limits let it.
+        """
+        asked = np.asarray(target, np.float32)
+        if asked.shape != (len(self._axes),) or not 1 <= num_steps <= MAX_STEPS:
+            expected = f"{len(self._axes)} actuators, 1 to {MAX_STEPS} steps"
+            raise ConfigError("not a target of this body", got=(asked.shape, num_steps), expected=expected)
+        dt_s = dt_s if dt_s > 0 else 0.0  # also if it is no number
+        follow = self._return if self.is_stopped else self._follow
+        rows = [follow(axis, want, num_steps, dt_s) for axis, want in zip(self._axes, asked.tolist(), strict=True)]
+        commands, targets, clamps = zip(*rows, strict=True)
+        return Limited(
+            np.array(commands, np.float32).T.copy(),
+            np.array(targets, np.float32),
+            np.array(clamps, np.int64),
+            self.is_stopped,
+        )
+
+    def stop(self) -> None:
+        """Go to neutral, inside the limits, and stay there whatever is asked, until `release`."""
+        self.is_stopped = True
+
+    def release(self) -> None:
+        """Obey targets again."""
+        self.is_stopped = False
+
+    def copy(self) -> "Envelope":
+        """An envelope in the same state, with a life of its own."""
+        twin = Envelope(self.embodiment)
+        twin.is_stopped, twin._axes = self.is_stopped, [replace(axis) for axis in self._axes]
+        return twin
+
+    def _return(self, axis: "_Axis", _asked: float, num_steps: int, dt_s: float) -> "_Row":
+        """One actuator's commands to neutral, with all haste."""
+        return (
+            axis.go(axis.neutral, num_steps, dt_s, self._longest_s, is_urgent=True),
+            axis.neutral,
+            [False] * len(KINDS),
+        )
+
+    def _follow(self, axis: "_Axis", asked: float, num_steps: int, dt_s: float) -> "_Row":
+        """One actuator's commands, where they lead, and which kinds of limit changed what was asked."""
+        is_invalid = not isfinite(asked)
+        wanted = axis.neutral if is_invalid else asked
+        target = min(max(wanted, axis.minimum), axis.maximum)
+        reach = axis.max_rate * min(dt_s, self._longest_s) * num_steps
+        in_reach = min(max(target, axis.command - reach), axis.command + reach)
+        commands = axis.go(target, num_steps, dt_s, self._longest_s)
+        kinds = [wanted != target, axis.tells(target, in_reach), axis.tells(in_reach, commands[-1]), is_invalid]
+        return commands, target, kinds
+
+
+_Row = tuple[list[float], float, list[bool]]  # commands, where they lead, clamps by kind
+
+
+@dataclass(slots=True)
+class _Axis:
+    """One actuator's command, and its rate over the last step, in float64: they are rounded on the way out only."""
+
+    neutral: float
+    minimum: float
+    maximum: float
+    max_rate: float
+    max_jerk: float
+    command: float
+    rate: float = 0.0
+
+    @classmethod
+    def of(cls, actuator: Actuator) -> Self:
+        """At neutral. The numbers are those that float32 keeps, so that rounding leads out of no range."""
+        jerk = inf if actuator.max_jerk is None else actuator.max_jerk
+        neutral = float(np.float32(actuator.neutral))
+        low, high = float(np.float32(actuator.minimum)), float(np.float32(actuator.maximum))
+        return cls(neutral, low, high, actuator.max_rate, jerk, command=neutral)
+
+    @property
+    def tiny(self) -> float:
+        """What the order of additions may add, far below what float32 keeps."""
+        return 1e-9 * (self.maximum - self.minimum)
+
+    def tells(self, a: float, b: float) -> bool:
+        """Whether it tells two commands apart."""
+        return np.float32(a) != np.float32(b) and abs(a - b) > self.tiny
+
+    @property
+    def is_neutral(self) -> bool:
+        return np.float32(self.command) == np.float32(self.neutral) and abs(self.rate) < 1e-6 * self.max_rate
+
+    def go(
+        self, target: float, num_steps: int, dt_s: float, longest_s: float, *, is_urgent: bool = False
+    ) -> list[float]:
+        """The next commands toward `target`, which is in range: evenly, or with all haste."""
+        commands = []
+        for left in range(num_steps, 0, -1):
+            self._step(target, dt_s, longest_s, 1 if is_urgent else left)
+            commands.append(self.command)
+        return commands
+
+    def _step(self, target: float, dt_s: float, longest_s: float, num_left: int) -> None:
+        """One step toward `target`, `num_left` steps away."""
+        step_s = min(dt_s, longest_s)
+        if step_s <= 0.0:
+            return
+        rate = self._choose_rate(target - self.command, step_s, num_left)
+        command = min(max(self.command + rate * step_s, self.minimum), self.maximum)
+        self.command = command if abs(command - target) > self.tiny else target
+        self.rate = rate * (step_s / dt_s)  # of all the time that went by: what was held meanwhile stood still
+
+    def _choose_rate(self, distance: float, dt_s: float, num_left: int) -> float:
+        """The rate of the next step: even, below the limits, and such that braking fits, before all toward an edge."""
+        change = self.max_jerk * dt_s
+        low, high = max(-self.max_rate, self.rate - change), min(self.max_rate, self.rate + change)
+        high = max(low, min(high, self._braking(self.maximum - self.command, dt_s)))
+        low = min(high, max(low, -self._braking(self.command - self.minimum, dt_s)))
+        nearing = self._braking(abs(distance), dt_s)
+        wanted = min(max(distance / (num_left * dt_s), -nearing), nearing)
+        return min(max(wanted, low), high)
+
+    def _braking(self, distance: float, dt_s: float) -> float:
+        """The largest rate r of one step that leaves room to brake: r dt + r^2 / 2J <= distance."""
+        return 2.0 * distance / (dt_s + sqrt(dt_s * dt_s + 2.0 * distance / self.max_jerk))
