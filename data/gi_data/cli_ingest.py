@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gi_data.cli_calibrate import calibrate_and_print
+from gi_model.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from gi_data.ingest.convert import Ingested
@@ -73,7 +74,7 @@ def ingest_command(
     from gi_data.ingest.importers import load_importer
     from gi_data.ingest.ingest import IngestPlan
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.STOPPED))
     config = IngestConfig(
         height=height,
         width=width,

@@ -1,12 +1,15 @@
 """`gi pretrain`: learn a policy from a corpus."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gi_model.errors import ConfigError
+from gi_model.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from gi_data.blend import Blend
@@ -14,14 +17,15 @@ if TYPE_CHECKING:
     from gi_train.config import TrainConfig
 
 SCALE = "Scale: several processes, memory, speed"
-EXIT_STOPPED = 143  # 128 + SIGTERM: saved and left because it was asked to; run again to go on
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     from gi_train.cli_export import register as register_export
+    from gi_train.cli_torchrun import register as register_torchrun
 
     app.command("pretrain")(pretrain_command)
+    register_torchrun(app)
     register_export(app)
 
 
@@ -99,11 +103,12 @@ def pretrain_command(
 
     Several corpora share the windows by their weights, or by --temperature where none has a weight.
 
-    Exit codes: 0 done; 143 asked to stop (SIGTERM, Ctrl-C), saved, run it again; 2 wrong settings; 1 anything else.
+    Exit codes: 0 done; 143 asked to stop (SIGTERM, Ctrl-C), saved, run it again; 75 another rank is gone, run it again;
+    2 wrong settings; 65 the loss is no number; 1 anything else.
 
     Example: gi pretrain --data runs/corpus --out runs/tiny --preset tiny --steps 3000
 
-    Two processes: torchrun --nproc-per-node=2 --no-python gi pretrain --strategy fsdp2 --data ... --out ...
+    Two processes: gi torchrun --nproc-per-node=2 --no-python gi pretrain --strategy fsdp2 --data ... --out ...
 
     Or by a config: accelerate launch --config_file train/configs/zero2.yaml --no_python gi pretrain --data ...
     """
@@ -136,13 +141,15 @@ def pretrain_command(
     if task == "idm" and (share := intent_share(blend)):
         message = f"{share:.0%} of the clips were perturbed: their labels are not what was done, and cannot be learned"
         typer.secho(message, err=True, fg="yellow")
+    from gi_train.peers import peers_watched
     from gi_train.pretrain import pretrain  # seconds of imports: only once settings and data are known to be good
 
-    result = pretrain(blend, out, policy_config, config)
+    with peers_watched(), redirect_stdout(sys.stderr if as_json else sys.stdout):  # progress goes to stdout, if free
+        result = pretrain(blend, out, policy_config, config)
     if result.stopped:
         if result.is_main:
             typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
-        raise typer.Exit(EXIT_STOPPED)
+        raise typer.Exit(ExitCode.STOPPED)
     if not result.is_main:
         return
     if as_json:

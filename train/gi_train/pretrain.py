@@ -26,7 +26,7 @@ from gi_model import __version__
 from gi_model.batch import PADDING, Batch
 from gi_model.checkpoint import load_weights
 from gi_model.config import PolicyConfig
-from gi_model.errors import TrainingError
+from gi_model.errors import NonFiniteError
 from gi_model.policy import Policy
 from gi_model.pretrained import load_encoder_weights
 from gi_train.augment import augment
@@ -217,7 +217,7 @@ def save_checkpoint(paths: RunPaths, data: Blend, config: TrainConfig, values: d
 
 def not_finite(
     parallel: Parallel, saver: StateSaver, step: int, parts: Sequence[Batch], *, is_mine: bool
-) -> TrainingError:
+) -> NonFiniteError:
     """The error of a step whose loss or gradient is no number, the same on all ranks; is_mine: this rank's loss is."""
     saver.close()
     keys = sorted({window.key for part in parts for window in part.windows if window != PADDING})
@@ -226,4 +226,4 @@ def not_finite(
     last = newest_state(saver.folder)
     what = "loss" if bad["bad"] else "gradient"
     do = f"Look at clips {bad['clips']} (rank {rank}), or lower --lr; the last good checkpoint is {last or 'none yet'}."
-    return TrainingError(f"step {step} has a {what} that is not finite", got=what, expected="a number", do=do)
+    return NonFiniteError(f"step {step} has a {what} that is not finite", got=what, expected="a number", do=do)

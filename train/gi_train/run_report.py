@@ -3,6 +3,7 @@
 Rank 0 writes; the others only take part where a figure needs all of them.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import torch
 from gi_data.reader import Reader
 from gi_model.config import PolicyConfig
 from gi_train.data_watch import DataWatch, print_shares, share_facts
+from gi_train.kubeflow_status import KubeflowStatus, RunStatus
 from gi_train.metrics import MetricsLog
 from gi_train.parallel import Parallel
 from gi_train.preflight import describe
@@ -32,10 +34,13 @@ class RunReport:
         self._watch = DataWatch(reader, self.progress.say)
         self._log: MetricsLog | None = None
         self._told_straggler = False
+        self._trained_s, self._first = 0.0, first
+        self._kubeflow: KubeflowStatus | None = None
         if parallel.is_main:
             self._log = MetricsLog(paths.metrics, paths.tensorboard, first_step=first)
             self._throughput = _throughput(policy, parallel)
             self.progress.say(describe(parallel))
+            self._kubeflow = KubeflowStatus.from_environment(os.environ, say=self.progress.say)
             print_shares(reader.streams)
             self._log.write("data", first, share_facts(reader.streams))
             settings = {"policy": policy.to_dict(), "train": asdict(parallel.config)}
@@ -46,7 +51,7 @@ class RunReport:
         """After optimiser step `step`, counted from 1; all ranks must call it for the same steps."""
         config, now = self._parallel.config, time.perf_counter()
         seconds, num_steps = now - self._since, step - self._step
-        self._since, self._step = now, step
+        self._since, self._step, self._trained_s = now, step, self._trained_s + seconds
         parts = self.clock.read()
         if num_steps > 1 or config.log_every == 1:  # the very first step waits for everything
             self._name_straggler(step, parts)
@@ -56,7 +61,11 @@ class RunReport:
         run = {"lr": lr, "norm": norm, "frames_per_s": rate, "data_wait": self._watch.waited(seconds)}
         times = {f"seconds/{name}": value / num_steps for name, value in parts.items()}
         self._log.write("train", step, {**means, **run, **self._throughput.facts(rate), **times})
-        self.progress.update(step, loss=means["loss"], rate=rate)
+        left_s = (config.steps - step) * self._trained_s / (step - self._first)
+        self.progress.update(step, loss=means["loss"], rate=rate, seconds_left=left_s)
+        if self._kubeflow:
+            figures = {"loss": means["loss"], "frames_per_s": rate, "step": step}
+            self._kubeflow.report(RunStatus(step, config.steps, left_s, figures))
 
     def evaluated(self, step: int, values: Mapping[str, float]) -> None:
         """Held-out figures; the time they took is no step's."""
@@ -76,6 +85,8 @@ class RunReport:
         """Close the files."""
         if self._log:
             self._log.close()
+        if self._kubeflow:
+            self._kubeflow.close()
 
     def _name_straggler(self, step: int, parts: dict[str, float]) -> None:
         if self._parallel.world_size == 1 or self._told_straggler:

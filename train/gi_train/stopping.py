@@ -8,6 +8,8 @@ from types import FrameType
 import typer
 from rich.console import Console
 
+from gi_model.exit_codes import ExitCode
+
 
 @contextmanager
 def stoppable(what_is_kept: str) -> Iterator[None]:
@@ -22,4 +24,4 @@ def stoppable(what_is_kept: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         Console(stderr=True).print(f"[yellow]stopped[/]; {what_is_kept}", highlight=False)
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
