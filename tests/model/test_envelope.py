@@ -115,7 +115,7 @@ def test_no_command_leaves_the_limits_over_long_plays(limits: Embodiment, seed: 
     choice = np.random.default_rng(seed)
     envelope, observer = Envelope(limits), Observer(limits)
     middle, half = (limits.minimum + limits.maximum) / 2, (limits.maximum - limits.minimum) / 2
-    target = middle
+    target = limits.neutral
     for _ in range(400):
         if choice.random() < 0.05:
             target = (middle + pull * half * choice.choice([-1.0, 0.0, 1.0], limits.num_actuators)).astype(np.float32)
