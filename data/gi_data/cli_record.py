@@ -35,13 +35,30 @@ def record_command(
         bool | None,
         typer.Option("--perturb/--no-perturb", help="Shove the player now and then; labels keep what it meant to do."),
     ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Record yourself in the window whose title contains this; GAME is then a name.")
+    ] = None,
+    fps: Annotated[float, typer.Option(help="With --window: ticks a second.", min=1, max=240)] = 20.0,
+    bindings: Annotated[
+        Path | None, typer.Option(help="With --window: TOML with the game's controls; nothing else is kept.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option(help="With --window: keep only the last 30s (or 2m) in memory; F9 or SIGUSR1 saves.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Record a player: video and the input state of every tick. The same command again continues what is missing.
 
     Example: gi record doom/defend_the_center --episodes 12 --seed 0 --out runs/recordings
+    Yourself, in any game: gi record mygame --window "My Game" --last 30s --out runs/mine
     """
     from gi_data.record import RecordPlan
+
+    if window is not None:
+        from gi_data.cli_record_window import record_from_window
+
+        record_from_window(game, window, out=out, fps=fps, bindings=bindings, last=last, as_json=as_json)
+        return
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = RecordPlan(

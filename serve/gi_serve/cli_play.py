@@ -10,8 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from gi_data.envs.protocol import Environment
-    from gi_serve.client import Session
+    from gi_serve.client import Client, Session
     from gi_serve.play import EpisodePlay
+    from gi_serve.play_window import WindowPlay
 
 
 def play_command(
@@ -26,15 +27,32 @@ def play_command(
     record: Annotated[
         Path | None, typer.Option(help="Folder for a recording of each episode: video (mp4) and what was held.")
     ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Play in the window whose title contains this: any game; GAME is then a name.")
+    ] = None,
+    bindings: Annotated[
+        Path | None,
+        typer.Option(help="With --window: TOML with the controls it may use. Default: those of most games."),
+    ] = None,
+    hotkey: Annotated[str, typer.Option(help="With --window: the key that gives you control, and takes it.")] = "F10",
     as_json: Annotated[bool, typer.Option("--json", help="Print episodes and summary as JSON.")] = False,
 ) -> None:
-    """Play a game through a server: frames out, actions in."""
+    """Play a game through a server: frames out, actions in.
+
+    Example: gi play doom/defend_the_center --episodes 3
+    Any game on your screen: gi play mygame --window "My Game"
+    """
     from gi_data.envs import EVAL_SEED_START, make_environment
     from gi_data.envs.realtime import RealTimeEnvironment
     from gi_serve.client import Client
     from gi_serve.filmed import FilmedEnvironment
+    from gi_serve.play_window import WindowPlay
     from gi_serve.remote_agent import check_rate
 
+    if window is not None:
+        play = WindowPlay(game, window, fps=fps, bindings=bindings, hotkey=hotkey, record=record)
+        _show(game, [_play_window(Client(server), play)], as_json)
+        return
     first = EVAL_SEED_START if seed is None else seed
     with Client(server).session(seed=first) as session:
         env: Environment = make_environment(game)
@@ -48,11 +66,7 @@ def play_command(
             played = _play(env, session, range(first, first + episodes))
         finally:
             env.close()
-    summary = summarise(played)
-    if as_json:
-        typer.echo(json.dumps({"game": game, "episodes": [asdict(each) for each in played], "summary": summary}))
-    else:
-        _print(game, played, summary)
+    _show(game, played, as_json)
 
 
 def summarise(played: "Sequence[EpisodePlay]") -> dict[str, float]:
@@ -83,6 +97,27 @@ def _play(env: "Environment", session: "Session", seeds: range) -> "list[Episode
         return [play_episode(env, session, seed=seed) for seed in shown]
     finally:
         env.close()  # stops the clock of a game in real time before the game itself
+
+
+def _play_window(client: "Client", play: "WindowPlay") -> "EpisodePlay":
+    from rich.console import Console
+
+    from gi_serve.play_window import play_window
+
+    console = Console(stderr=True)
+    console.print(f"[bold]{play.hotkey}[/] gives you control at once, and takes it; Ctrl-C here ends.", highlight=False)
+    with client.session() as session, console.status(f"playing {play.game}"):
+        played, why = play_window(session, play)
+    console.print(f"ended: {why}", highlight=False)
+    return played
+
+
+def _show(game: str, played: "Sequence[EpisodePlay]", as_json: bool) -> None:
+    summary = summarise(played)
+    if as_json:
+        typer.echo(json.dumps({"game": game, "episodes": [asdict(each) for each in played], "summary": summary}))
+    else:
+        _print(game, played, summary)
 
 
 def _print(game: str, played: "Sequence[EpisodePlay]", summary: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from gi_data.envs.protocol import Environment
-from gi_data.envs.realtime import TIMEOUT_S, Observation, RealTimeEnvironment
+from gi_data.envs.realtime import TIMEOUT_S, RealTimeEnvironment
 from gi_model.actions import NEUTRAL
 from gi_model.errors import GameError
 from gi_serve.client import Action, Session
@@ -61,26 +61,45 @@ class RealTimePlay:
 
     def run(self, seed: int) -> EpisodePlay:
         """Play to the end."""
-        self._session.reset(seed=seed)
-        began = time.monotonic()
-        self._env.reset(seed=seed)
+        self._begin(seed)
         try:
-            last = self._play()
+            self._play()
         finally:
             self._env.hold(NEUTRAL)
+        return self._told(seed)
+
+    def run_until_it_ends(self) -> tuple[EpisodePlay, str]:
+        """Play a game that has no end until it is gone, or Ctrl-C; also say which."""
+        self._begin(seed=0)
+        try:
+            self._play()
+        except GameError as error:
+            return self._told(0), str(error)
+        except KeyboardInterrupt:
+            return self._told(0), "stopped"
+        finally:
+            self._env.hold(NEUTRAL)
+        return self._told(0), "over"
+
+    def _begin(self, seed: int) -> None:
+        self._session.reset(seed=seed)
+        self._began = time.monotonic()
+        self._env.reset(seed=seed)
+        self._seen = self._env.latest()
+
+    def _told(self, seed: int) -> EpisodePlay:
         return EpisodePlay(
             seed=seed,
-            score=float(last.result[4]["score"]),
-            ticks=last.tick,
-            seconds=time.monotonic() - began,
+            score=float(self._seen.result[4]["score"]),
+            ticks=self._seen.tick,
+            seconds=time.monotonic() - self._began,
             latencies_ms=tuple(self._latencies_ms),
             num_dropped=self._num_dropped,
             late_substeps=self._env.late_substeps,
         )
 
-    def _play(self) -> Observation:
-        seen = self._env.latest()
-        while not seen.is_last:
+    def _play(self) -> None:
+        while not (seen := self._seen).is_last:
             self._session.send(seen.result[0], capture_ns=int(seen.captured_s * 1e9))
             due_s = seen.captured_s + 1.0 / self._env.fps
             self._hold(self._session.latest(max(0.0, due_s - time.monotonic())))
@@ -88,8 +107,10 @@ class RealTimePlay:
             if newer is None:
                 raise GameError(f"{self._env.name} showed nothing for {TIMEOUT_S:.0f} s", do="Start the episode again.")
             self._num_dropped += newer.tick - seen.tick - 1
-            seen = newer
-        return seen
+            executed = newer.result[4].get("executed")
+            if executed is not None and self._latencies_ms:  # somebody else played meanwhile
+                self._session.execute(executed)
+            self._seen = newer
 
     def _hold(self, action: Action | None) -> None:
         if (state := self._session.due()) is not None:

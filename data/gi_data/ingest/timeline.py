@@ -72,7 +72,7 @@ def ticks(events: Iterable[Event], edges_ns: NDArray[np.int64]) -> Iterator[Tick
     """Input states between edges int64 (T + 1,): T ticks. Events come in order of time; early ones say what is held."""
     if not len(edges_ns):
         return
-    hands, source = _Hands(), _Upcoming(events)
+    hands, source = Hands(), _Upcoming(events)
     for event in source.until(int(edges_ns[0])):
         hands.apply(event)
     hands.forget_movement(int(edges_ns[0]))
@@ -131,7 +131,7 @@ class _Flow:
         return counts
 
 
-class _Hands:
+class Hands:
     """What is held now, and what was held at some moment of the tick."""
 
     def __init__(self) -> None:
