@@ -33,9 +33,9 @@ def _calibrate_with_progress(plan: "IngestPlan", *, quiet: bool) -> "tuple[Calib
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from gi_data.ingest.ingest import calibrate, find
+    from gi_data.ingest.ingest import calibrate
 
-    num_found = len(find(plan.importer, plan.source, limit=plan.limit))
+    num_found = len(plan.find())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("measuring", total=num_found)

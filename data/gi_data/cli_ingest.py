@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gi_data.cli_calibrate import calibrate_and_print
+from gi_model.errors import ConfigError
 from gi_model.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def ingest_command(
         bool, typer.Option("--calibrate", help="Write nothing: measure how inputs lie in time against the picture.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N recordings.")] = None,
+    part: Annotated[
+        str, typer.Option(metavar="I/N", help="Every Nth recording from I on, 0/N to N-1/N: for N machines at once.")
+    ] = "0/1",
     skip_damaged: Annotated[int, typer.Option(min=0, help="Succeed although at most N recordings cannot be read.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Recordings at a time (0: one a core).")] = 0,
     engine: Annotated[
@@ -65,7 +69,8 @@ def ingest_command(
     """Turn anyone's recordings of play into ours: one picture and one input state a tick, in clips.
 
     Run the same command again after an interruption: what is finished is kept. Stretches in which text was typed are
-    cut out, and controls that the game does not use are not stored.
+    cut out, and controls that the game does not use are not stored. Machines that share the work by --part need a DST
+    each; `gi shard` takes all of them.
 
     Example: gi ingest pair my_videos runs/ingested --game my-game --license CC-BY-4.0
     """
@@ -92,7 +97,7 @@ def ingest_command(
     importer = load_importer(format_name)
     if engine == "local":
         workers = workers or os.cpu_count() or 1
-    plan = IngestPlan(importer, source, destination or source, config, limit, workers, engine)
+    plan = IngestPlan(importer, source, destination or source, config, limit, workers, engine, read_part(part))
     if calibrate:
         calibrate_and_print(plan, as_json=as_json)
         return
@@ -103,6 +108,14 @@ def ingest_command(
         _print_report(plan, report)
     if len(report.failures) > skip_damaged:
         raise typer.Exit(EXIT_DAMAGED)
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """I and N of I/N. Raises ConfigError."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
+        raise ConfigError("cannot read --part", got=text, expected="I/N, as in 0/8")
+    return int(index), int(count)
 
 
 def formats_command(
@@ -156,9 +169,9 @@ def _ingest_with_progress(plan: "IngestPlan", *, quiet: bool) -> "IngestReport":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gi_data.ingest.ingest import find, ingest
+    from gi_data.ingest.ingest import ingest
 
-    total = sum(one.num_bytes for one in find(plan.importer, plan.source, limit=plan.limit))
+    total = sum(one.num_bytes for one in plan.find())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("ingesting", total=total)

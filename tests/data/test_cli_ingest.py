@@ -169,3 +169,20 @@ def test_whatever_ends_it_the_same_command_does_the_rest(tmp_path: Path, barcode
     for name in done:
         assert (out / name).stat().st_mtime_ns == finished[name]
     check_recordings(out, barcodes, count=5, num_frames=800)
+
+
+def test_machines_share_the_work_by_parts(tmp_path: Path, barcodes: Any) -> None:
+    """Each recording is some part's, none is two parts', and a part without any is no error."""
+    source = write_pairs(tmp_path / "source", barcodes, count=3)
+    made = []
+    for part in ("0/4", "1/4", "2/4", "3/4"):
+        result = gi("ingest", "pair", source, tmp_path / part[0], *SIZE, "--part", part, "--workers", "1", "--json")
+        assert result.exit_code == 0
+        made += [one["recording_id"] for one in json.loads(result.stdout)["each"]]
+    assert sorted(made) == ["run0", "run1", "run2"]
+
+
+@pytest.mark.parametrize("part", ["4/4", "-1/4", "1", "a/b", "0/0"])
+def test_a_part_that_cannot_be_is_refused(tmp_path: Path, barcodes: Any, part: str) -> None:
+    with pytest.raises(ConfigError, match="part"):
+        gi("ingest", "pair", tmp_path, tmp_path / "out", "--part", part)

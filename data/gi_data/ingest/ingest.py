@@ -17,12 +17,12 @@ from gi_data.metadata import ClipMetadata, check_recording_id, clip_key
 from gi_data.parts import PartPaths
 from gi_data.recording import is_finished
 from gi_data.recovery import locked
-from gi_model.errors import CorpusError
+from gi_model.errors import ConfigError, CorpusError
 
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What to make of what. limit: the first so many recordings.
+    """What to make of what. limit: the first so many recordings; part (i, n): of these, every n-th from the i-th on.
 
     workers: processes, 0: in this one; with engine "ray": tasks at a time, 0: as many as the cluster has cores.
     """
@@ -34,6 +34,18 @@ class IngestPlan:
     limit: int | None = None
     workers: int = 0
     engine: EngineName = "local"
+    part: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        index, count = self.part
+        if not 0 <= index < count:
+            do = "Parts of 8 are --part 0/8 to --part 7/8."
+            raise ConfigError("no such part", got=f"{index}/{count}", expected="I/N with 0 <= I < N", do=do)
+
+    def find(self) -> Sequence[Found]:
+        """Its recordings; none where there are fewer than parts. Raises CorpusError like `find`."""
+        index, count = self.part
+        return find(self.importer, self.source, limit=self.limit)[index::count]
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class IngestReport:
 
 def ingest(plan: IngestPlan, advance: Callable[[Ingested], None] = lambda _: None) -> IngestReport:
     """Run `plan`. Raises CorpusError if there is nothing to read, or nothing more can be written."""
-    found = find(plan.importer, plan.source, limit=plan.limit)
+    found = plan.find()
     if plan.destination.resolve() == plan.source.resolve():
         raise CorpusError("source and destination are one folder", got=plan.source, do="Name another destination.")
     with locked(plan.destination):
@@ -90,7 +102,7 @@ def ingest(plan: IngestPlan, advance: Callable[[Ingested], None] = lambda _: Non
 
 def calibrate(plan: IngestPlan, advance: Callable[[Calibration], None] = lambda _: None) -> tuple[Calibration, ...]:
     """Measure how labels lie against pictures in the recordings of `plan`; nothing is written."""
-    found = find(plan.importer, plan.source, limit=plan.limit)
+    found = plan.find()
     jobs = [IngestJob(plan.importer, one, plan.destination, plan.config) for one in found]
     results = []
     for result in _map(plan, calibrate_one, jobs, doubtful):
