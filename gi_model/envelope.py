@@ -12,7 +12,8 @@ Rejected: clipping command, rate, and jerk one after the other (each undoes the 
 bound), a planner of time-optimal profiles (an optimiser in a safety function).
 """
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 from typing import Final, Self
 
@@ -74,8 +75,9 @@ class Envelope:
     def advance(self, target: NDArray[np.float32], dt_s: float) -> Limited:
         """The command `dt_s` after the newest, as near to `target`, float32 (A,), as the limits let it.
 
-        Time that was lost is not made up for: a step moves no further than a tick of the policy would. No time at all
-        (or no number) moves nothing. Raises ConfigError on another number of actuators.
+        Time beyond a tick of the policy does not count: a command that stood still in a stall goes on from there as if
+        there had been none, and nothing is made up for. No time at all (or no number) moves nothing. Raises ConfigError
+        on another number of actuators.
         """
         return self.plan(target, 1, dt_s)
 
@@ -88,7 +90,7 @@ class Envelope:
         if asked.shape != (len(self._axes),) or not 1 <= num_steps <= MAX_STEPS:
             expected = f"{len(self._axes)} actuators, 1 to {MAX_STEPS} steps"
             raise ConfigError("not a target of this body", got=(asked.shape, num_steps), expected=expected)
-        dt_s = dt_s if dt_s > 0 else 0.0  # also if it is no number
+        dt_s = min(dt_s, self._longest_s) if dt_s > 0 else 0.0  # also if it is no number
         follow = self._return if self.is_stopped else self._follow
         rows = [follow(axis, want, num_steps, dt_s) for axis, want in zip(self._axes, asked.tolist(), strict=True)]
         commands, targets, clamps = zip(*rows, strict=True)
@@ -109,14 +111,14 @@ class Envelope:
 
     def copy(self) -> "Envelope":
         """An envelope in the same state, with a life of its own."""
-        twin = Envelope(self.embodiment)
-        twin.is_stopped, twin._axes = self.is_stopped, [replace(axis) for axis in self._axes]
+        twin = copy(self)
+        twin._axes = [copy(axis) for axis in self._axes]
         return twin
 
     def _return(self, axis: "_Axis", _asked: float, num_steps: int, dt_s: float) -> "_Row":
         """One actuator's commands to neutral, with all haste."""
         return (
-            axis.go(axis.neutral, num_steps, dt_s, self._longest_s, is_urgent=True),
+            axis.go(axis.neutral, num_steps, dt_s, is_urgent=True),
             axis.neutral,
             [False] * len(KINDS),
         )
@@ -126,9 +128,9 @@ class Envelope:
         is_invalid = not isfinite(asked)
         wanted = axis.neutral if is_invalid else asked
         target = min(max(wanted, axis.minimum), axis.maximum)
-        reach = axis.max_rate * min(dt_s, self._longest_s) * num_steps
+        reach = axis.max_rate * dt_s * num_steps
         in_reach = min(max(target, axis.command - reach), axis.command + reach)
-        commands = axis.go(target, num_steps, dt_s, self._longest_s)
+        commands = axis.go(target, num_steps, dt_s)
         kinds = [wanted != target, axis.tells(target, in_reach), axis.tells(in_reach, commands[-1]), is_invalid]
         return commands, target, kinds
 
@@ -169,25 +171,20 @@ class _Axis:
     def is_neutral(self) -> bool:
         return np.float32(self.command) == np.float32(self.neutral) and abs(self.rate) < 1e-6 * self.max_rate
 
-    def go(
-        self, target: float, num_steps: int, dt_s: float, longest_s: float, *, is_urgent: bool = False
-    ) -> list[float]:
+    def go(self, target: float, num_steps: int, dt_s: float, *, is_urgent: bool = False) -> list[float]:
         """The next commands toward `target`, which is in range: evenly, or with all haste."""
         commands = []
-        for left in range(num_steps, 0, -1):
-            self._step(target, dt_s, longest_s, 1 if is_urgent else left)
+        for num_left in range(num_steps, 0, -1):
+            if dt_s > 0.0:
+                self._step(target, dt_s, 1 if is_urgent else num_left)
             commands.append(self.command)
         return commands
 
-    def _step(self, target: float, dt_s: float, longest_s: float, num_left: int) -> None:
+    def _step(self, target: float, dt_s: float, num_left: int) -> None:
         """One step toward `target`, `num_left` steps away."""
-        step_s = min(dt_s, longest_s)
-        if step_s <= 0.0:
-            return
-        rate = self._choose_rate(target - self.command, step_s, num_left)
-        command = min(max(self.command + rate * step_s, self.minimum), self.maximum)
+        self.rate = self._choose_rate(target - self.command, dt_s, num_left)
+        command = min(max(self.command + self.rate * dt_s, self.minimum), self.maximum)
         self.command = command if abs(command - target) > self.tiny else target
-        self.rate = rate * (step_s / dt_s)  # of all the time that went by: what was held meanwhile stood still
 
     def _choose_rate(self, distance: float, dt_s: float, num_left: int) -> float:
         """The rate of the next step: even, below the limits, and such that braking fits, before all toward an edge."""

@@ -1,6 +1,6 @@
 """A shield has its way, and one that fails has vetoed."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_it_sees_frame_state_command_and_clearance() -> None:
 
 
 def test_one_that_fails_has_vetoed() -> None:
-    state, did = judge(raising, STICK, FRAME, forward())
+    state, did = judge(cast(Any, raising), STICK, FRAME, forward())
     assert did == "failed"
     assert STICK.command(state).tolist() == [0.0, 0.0]
 
