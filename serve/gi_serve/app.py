@@ -10,6 +10,7 @@ from gi_model import __version__
 from gi_serve.asyncapi import build_asyncapi
 from gi_serve.guard import Guard
 from gi_serve.http_errors import install_errors
+from gi_serve.pages import install_pages
 from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
 from gi_serve.rest_problems import PROBLEM_SCHEMA
@@ -49,4 +50,6 @@ def build_app(service: Service) -> FastAPI:
     async def realtime(websocket: WebSocket) -> None:
         await serve_stream(websocket, service)
 
+    if service.config.has_pages:
+        install_pages(app)
     return app

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from gi_data.ingest.page_chunk import MAX_CHUNK_BYTES
 from gi_serve.access import Access, check_origin
 from gi_serve.connections import MAX_HEAD_BYTES
 from gi_serve.http_errors import problem_response
@@ -104,6 +105,8 @@ def limit_of(path: str) -> tuple[int, ProblemKind]:
     """How many bytes a body may have at `path`, and what a longer one is called."""
     if path.endswith("/frames"):
         return MAX_IMAGE_BYTES, FRAME_TOO_LARGE
+    if "/chunks/" in path:
+        return MAX_CHUNK_BYTES, BODY_TOO_LARGE
     return (MAX_WINDOW_BYTES if path == "/v1/actions" else MAX_BODY_BYTES), BODY_TOO_LARGE
 
 

@@ -16,7 +16,7 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 ACCESS: Final = logging.getLogger("gi_serve.access")
 _SECRETS: Final = re.compile(r"(gi-[0-9a-f]{8}-|git-)[A-Za-z0-9_.-]{20,}|(?<=[Bb]earer )\S{8,}")
-_SESSION_IN_PATH: Final = re.compile(r"(?<=/sessions/)[^/?]+")
+_SESSION_IN_PATH: Final = re.compile(r"(?:(?<=/sessions/)|(?<=/recordings/))[^/?]+")
 _OWN_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 

@@ -34,6 +34,8 @@ ORIGIN_REFUSED: Final = ProblemKind("origin-refused", 403, "Not for pages of oth
 SESSION_UNKNOWN: Final = ProblemKind("session-unknown", 404, "No such session")
 MODEL_UNKNOWN: Final = ProblemKind("model-unknown", 404, "No such model")
 RESUME_REFUSED: Final = ProblemKind("resume-refused", 404, "No such session to resume")
+RECORDING_OFF: Final = ProblemKind("recording-off", 404, "This server does not record players")
+RECORDING_UNKNOWN: Final = ProblemKind("recording-unknown", 404, "No such recording")
 REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", 408, "The request came too slowly")
 MODEL_EXISTS: Final = ProblemKind("model-exists", 409, "A model of that name is served")
 SESSION_STREAMS: Final = ProblemKind("session-streams", 409, "The session belongs to a stream")
@@ -42,6 +44,7 @@ FEEDBACK_LATE: Final = ProblemKind("feedback-late", 409, "The model has gone on"
 SESSION_CLOSED: Final = ProblemKind("session-closed", 410, "The session ended before the frame was answered")
 FRAME_TOO_LARGE: Final = ProblemKind("frame-too-large", 413, "Too many bytes or pixels")
 BODY_TOO_LARGE: Final = ProblemKind("body-too-large", 413, "Too many bytes")
+RECORDING_FULL: Final = ProblemKind("recording-full", 413, "The recording is as long as it may be")
 MEDIA_UNKNOWN: Final = ProblemKind("media-type-unknown", 415, "Frames are JPEG, PNG, or raw RGB")
 FRAME_INVALID: Final = ProblemKind("frame-invalid", 422, "Not a frame")
 REQUEST_INVALID: Final = ProblemKind("request-invalid", 422, "The request does not have the expected form")
@@ -58,6 +61,7 @@ DRAINING: Final = ProblemKind("draining", 503, "The server is going away")
 
 KINDS: Final = (
     *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, RESUME_REFUSED),
+    *(RECORDING_OFF, RECORDING_UNKNOWN, RECORDING_FULL),
     *(REQUEST_TIMEOUT, MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, FEEDBACK_LATE, SESSION_CLOSED),
     *(FRAME_TOO_LARGE, BODY_TOO_LARGE, MEDIA_UNKNOWN, FRAME_INVALID, REQUEST_INVALID, MESSAGE_INVALID, MODEL_INVALID),
     *(RATE_LIMITED, SESSIONS_OF_KEY, HEAD_TOO_LARGE, INTERNAL, STEP_FAILED, CAPACITY_FULL, OVERLOADED, DRAINING),

@@ -16,6 +16,7 @@ from gi_serve.rest_actions import build_action_routes
 from gi_serve.rest_answers import answer_with
 from gi_serve.rest_models import build_model_routes
 from gi_serve.rest_problems import ANY, BODY, problems
+from gi_serve.rest_recordings import build_recording_routes
 from gi_serve.rest_tokens import build_token_routes
 from gi_serve.schemas import NewSession, SessionSettings, SessionView, view_session
 from gi_serve.service import Service
@@ -45,6 +46,7 @@ def build_routes(service: Service) -> APIRouter:
     _add_session_routes(router, service)
     _add_frame_route(router, service)
     router.include_router(build_action_routes(service))
+    router.include_router(build_recording_routes(service))
     return router
 
 

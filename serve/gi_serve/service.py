@@ -24,6 +24,7 @@ from gi_serve.limits import Bucket
 from gi_serve.logs import tag_of
 from gi_serve.metrics import MetricsCollector, ModelMetrics, ServerMetrics
 from gi_serve.model_loading import ModelLoader
+from gi_serve.play_uploads import PlayUploads
 from gi_serve.problems import (
     MODEL_EXISTS,
     MODEL_UNKNOWN,
@@ -55,8 +56,10 @@ class ServiceConfig:
     idle_timeout_s: float = 60.0
     decode_threads: int = 2
     resume_timeout_s: float = RESUME_TIMEOUT_S  # how long a session outlives its connection; 0: not at all
+    play_dir: Path | None = None  # where pages may record how people play; None: nowhere
     record_dir: Path | None = None  # where to write every session as it is played; None: nothing is kept
     admits_late: bool = False  # take sessions while there are slots, though they make others late
+    has_pages: bool = True  # the playground, the game, and who may watch sessions
     drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
 
 
@@ -82,6 +85,7 @@ class Service:
         self.server_metrics = ServerMetrics()
         self.metrics = MetricsCollector(self.server_metrics, lambda: {n: e.metrics for n, e in self.engines.items()})
         self._unloading: dict[str, asyncio.Task[None]] = {}
+        self.uploads = PlayUploads(self.config.play_dir) if self.config.play_dir is not None else None
         self._recorder = Recorder(self.config.record_dir) if self.config.record_dir is not None else None
         for stepper in steppers:
             self.add_model(stepper)
@@ -92,6 +96,8 @@ class Service:
         """Start the models' threads, the sweep of idle sessions, and the watch over the loop."""
         if self._recorder is not None:
             self._recorder.start()
+        if self.uploads is not None:
+            self.uploads.start()
         for engine in self.engines.values():
             engine.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch_lag())]
@@ -106,6 +112,8 @@ class Service:
             await engine.stop()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.stop)
+        if self.uploads is not None:
+            await self.uploads.stop()
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.stop)
         self.pool.shutdown(wait=False, cancel_futures=True)
