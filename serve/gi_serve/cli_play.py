@@ -126,10 +126,15 @@ def _print(game: str, played: "Sequence[EpisodePlay]", summary: dict[str, Any]) 
 
     table = Table("seed", "score", "ticks", "seconds", "dropped", title=game)
     for each in played:
-        table.add_row(f"{each.seed}", f"{each.score:g}", f"{each.ticks}", f"{each.seconds:.1f}", f"{each.num_dropped}")
+        table.add_row(f"{each.seed}", _score(each.score), f"{each.ticks}", f"{each.seconds:.1f}", f"{each.num_dropped}")
     console = Console()
     console.print(table)
     percentiles = " / ".join(f"{summary[f'frame_to_action_ms_{name}']:.1f}" for name in ("p50", "p95", "p99"))
-    console.print(f"mean score [bold]{summary['score']:g}[/]")
+    console.print(f"mean score [bold]{_score(summary['score'])}[/]")
     console.print(f"frame to action {percentiles} ms (p50 / p95 / p99) over {summary['num_answers']} answers")
     console.print(f"{summary['num_dropped']} frames dropped, {summary['late_substeps']} game steps late")
+
+
+def _score(score: float) -> str:
+    """A game in a window has none that we know of."""
+    return "-" if score != score else f"{score:g}"

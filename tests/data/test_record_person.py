@@ -4,8 +4,6 @@ Needs Xvfb and xdotool (`apt-get install xvfb xdotool`), as on CI.
 """
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from gi_data.record import RecordPlan
 from gi_data.record_person import record_person
 from gi_data.recording import is_finished
 from gi_model.errors import ConfigError
+from tests.data.screens import press, virtual_screen
 
 pytestmark = pytest.mark.slow  # plays a game in a window for some seconds
 GAME = "doom/health_gathering_supreme"
@@ -30,23 +29,8 @@ GI = [sys.executable, "-c", "from gi_model.cli import main; main()"]
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A virtual screen."""
-    missing = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
-    assert not missing, f"this test needs {missing}: apt-get install xvfb xdotool"
-    read, write = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24"], pass_fds=[write], stderr=subprocess.DEVNULL
-    )
-    os.close(write)
-    with os.fdopen(read) as display:
-        monkeypatch.setenv("DISPLAY", f":{display.readline().strip()}")
-    yield
-    server.terminate()
-    server.wait()
-
-
-def press(*words: str) -> str:
-    return subprocess.run(["xdotool", *words], capture_output=True, text=True, check=True, timeout=10).stdout
+    with virtual_screen(monkeypatch):
+        yield
 
 
 def focus_window() -> None:

@@ -98,8 +98,9 @@ class WindowGame:
         if self._is_blind or self.is_taken_over:
             self._hand.release()
             return
-        motion = round(state.motion[0] * share), round(state.motion[1] * share)
-        self._hand.hold(replace(self.bindings.restrict(state), motion=motion, cursor=None, gamepad=None))
+        allowed = self.bindings.restrict(state)
+        motion = round(allowed.motion[0] * share), round(allowed.motion[1] * share)
+        self._hand.hold(replace(allowed, motion=motion))
         if self.is_taken_over:  # pressed meanwhile
             self._hand.release()
 

@@ -18,7 +18,7 @@ from Xlib.error import ConnectionClosedError, XError
 from Xlib.ext import ge, xinput
 
 from gi_data.desktop.x11_keys import BUTTONS_BY_NUMBER, KEYS_BY_CODE, WHEEL
-from gi_data.ingest.events import Event, Move, Press, Release, Scroll
+from gi_data.ingest.events import Event, Move, Press, Release, Scroll, Snapshot
 
 _MASK: Final = (
     xinput.RawKeyPressMask
@@ -41,7 +41,7 @@ class X11Ear:
         self._is_closed = False
         self._display.xinput_query_version()  # raw events of every window come from version 2.1 on
         self._display.screen().root.xinput_select_events([(xinput.AllMasterDevices, _MASK)])
-        self._display.sync()
+        self._events.append(Snapshot(time.monotonic_ns(), "keyboard", self._held_keys()))
         self._thread = threading.Thread(target=self._listen, name="ear", daemon=True)
         self._thread.start()
 
@@ -57,6 +57,11 @@ class X11Ear:
         self._is_closed = True
         self._thread.join()
         self._display.close()
+
+    def _held_keys(self) -> frozenset[str]:
+        """What was down before anybody listened."""
+        codes = enumerate(bit for byte in self._display.query_keymap() for bit in f"{byte:08b}"[::-1])
+        return frozenset(KEYS_BY_CODE[code] for code, bit in codes if bit == "1" and code in KEYS_BY_CODE)
 
     def _listen(self) -> None:
         try:
