@@ -15,6 +15,7 @@ from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
 from gi_serve.rest_problems import PROBLEM_SCHEMA
 from gi_serve.service import Service
+from gi_serve.watch import build_watch_routes
 
 DESCRIPTION = "Frames in, actions out. Streams go over the WebSocket /v1/realtime; see docs/protocol.md."
 
@@ -51,5 +52,6 @@ def build_app(service: Service) -> FastAPI:
         await serve_stream(websocket, service)
 
     if service.config.has_pages:
+        app.include_router(build_watch_routes(service))
         install_pages(app)
     return app

@@ -14,7 +14,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="API keys of a server: made, l
 def new_key_command(
     name: Annotated[str, typer.Argument(help="Whose key it is; appears in logs.")],
     scope: Annotated[
-        list[str] | None, typer.Option(help="play, metrics, or admin; repeat for more than one. Default: play.")
+        list[str] | None, typer.Option(help="play, metrics, watch, or admin; repeat for more than one. Default: play.")
     ] = None,
     file: KeysFile = DEFAULT_FILE,
     max_sessions: Annotated[int | None, typer.Option(help="At a time; default: as the server says.", min=1)] = None,

@@ -250,6 +250,8 @@ class Engine:
         if (replaced := session.put_pending(frame)) is not None:
             self.drop(session, replaced.seq)
         self._pending.add(session)
+        if session.watch is not None:
+            session.watch.see(pixels, message.seq)
         if not self._is_stepping and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._start_step)  # frames of this turn of the loop join the same batch

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, get_args
 
 from gi_model.errors import ConfigError
 
-Scope = Literal["play", "metrics", "admin"]
+Scope = Literal["play", "metrics", "watch", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 KEY: Final = re.compile(r"gi-([0-9a-f]{8})-([A-Za-z0-9_-]{43})")
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")

@@ -19,6 +19,7 @@ from gi_serve.recorder import Recording
 
 if TYPE_CHECKING:
     from gi_serve.video_intake import VideoStream
+    from gi_serve.watch import Watched
 
 _ANSWERS_KEPT: Final = 256  # to count what a lost connection swallowed
 
@@ -124,6 +125,7 @@ class Session:
     num_late: int = 0
     unreported_drops: int = 0  # since the last answer
     recording: Recording | None = None
+    watch: "Watched | None" = None  # who looks over the player's shoulder; None: nobody
     video: "VideoStream | None" = None  # where frames come as H.264
     active_ns: int = field(default_factory=time.monotonic_ns)
     newest_answer: ActionMessage | None = None
@@ -159,6 +161,8 @@ class Session:
         self._answers.append((message.seq, self._num_reported))
         self._num_reported += 1 + message.num_dropped
         self.newest_answer = message
+        if self.watch is not None:
+            self.watch.hear(message)
         self.sink.answered(self, message)
 
     def missed_answer(self, after_seq: int) -> ActionMessage | None:
