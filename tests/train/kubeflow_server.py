@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import trustme
-from kubeflow_trainer_api.models import TrainerV1alpha1UpdateTrainJobStatusRequest as UpdateRequest
+from kubeflow_trainer_api.models import (  # type: ignore[import-untyped]
+    TrainerV1alpha1UpdateTrainJobStatusRequest as UpdateRequest,
+)
 
 PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/gi/trainjobs/pretrain/status"
 

@@ -24,7 +24,9 @@ def server(tmp_path: Path) -> Iterator[StatusServer]:
 
 
 def reporter(server: StatusServer, said: list[str] | None = None) -> KubeflowStatus:
-    made = KubeflowStatus.from_environment(server.environment, say=[].append if said is None else said.append)
+    made = KubeflowStatus.from_environment(
+        server.environment, say=lambda text: None if said is None else said.append(text)
+    )
     assert made is not None
     return made
 
