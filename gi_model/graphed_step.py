@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gi_model.adapter_bank import AdapterBank
 from gi_model.errors import ConfigError
 from gi_model.policy import Policy, PolicyState
 from gi_model.sampling import Draw
@@ -28,25 +29,36 @@ WARM_UPS = 3  # runs before a capture, in which libraries choose kernels and all
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What a step reads, at addresses that stay: frames uint8 (B, 3, H, W), slots int64 (B,), and the rule."""
+    """What a step reads, at addresses that stay: frames uint8 (B, 3, H, W), slots int64 (B,), and the rule.
+
+    adapters: int64 (B,), of an `AdapterBank`; None: every row plays with the base.
+    """
 
     frames: Tensor
     slots: Tensor
     rule: Draw
+    adapters: Tensor | None = None
 
 
 class GraphedStep:
-    """Steps of one policy over one state, whose last slot is spare."""
+    """Steps of one policy over one state, whose last slot is spare. bank: of the adapters that rows may play with."""
 
     def __init__(
-        self, policy: Policy, state: PolicyState, *, fuse: bool = False, capture: Capture | None = None
+        self,
+        policy: Policy,
+        state: PolicyState,
+        *,
+        bank: AdapterBank | None = None,
+        fuse: bool = False,
+        capture: Capture | None = None,
     ) -> None:
         """fuse: compile the step first (torch.compile, minutes). Raises ConfigError where there is no GPU."""
         if capture is None and state.ticks.device.type != "cuda":
             do = "Play without graphs there; on a CPU nothing is launched."
             raise ConfigError("CUDA graphs need a GPU", got=state.ticks.device, expected="cuda", do=do)
-        self._state, self._capture = state, capture or capture_cuda
+        self._state, self._capture, self._bank = state, capture or capture_cuda, bank or AdapterBank(policy)
         self._step = torch.compile(policy.step, dynamic=False) if fuse else policy.step
+        self.is_fused = fuse
         self._graphs: dict[Hashable, tuple[StepInputs, Replay]] = {}
 
     @property
@@ -54,10 +66,10 @@ class GraphedStep:
         """Kinds of step captured so far."""
         return len(self._graphs)
 
-    def __call__(self, frames: Tensor, *, slots: Tensor, rule: Draw) -> Outputs:
+    def __call__(self, frames: Tensor, *, slots: Tensor, rule: Draw, adapters: Tensor | None = None) -> Outputs:
         """Play one tick of the streams in `slots`, which are distinct and not the spare one; see `Policy.step`."""
         num_rows = len(frames)
-        padded = self._padded(StepInputs(frames, slots, rule), num_rows)
+        padded = self._padded(StepInputs(frames, slots, rule, adapters), num_rows)
         kind = kind_of(padded)
         if kind not in self._graphs:
             self._graphs[kind] = self._captured(padded)
@@ -75,7 +87,12 @@ class GraphedStep:
         def repeat(tensor: Tensor) -> Tensor:
             return torch.cat([tensor, tensor[-1:].expand(num_more, *tensor.shape[1:])])
 
-        return StepInputs(repeat(inputs.frames), slots, map_tensors(inputs.rule, repeat))
+        adapters = None if inputs.adapters is None else repeat(inputs.adapters)
+        return StepInputs(repeat(inputs.frames), slots, map_tensors(inputs.rule, repeat), adapters)
+
+    def forget_adapters(self) -> None:
+        """Drop the graphs of steps with adapters: the bank has moved what they read. Those of the base stay."""
+        self._graphs = {kind: graph for kind, graph in self._graphs.items() if graph[0].adapters is None}
 
     def _captured(self, inputs: StepInputs) -> tuple[StepInputs, Replay]:
         """Capture over copies of `inputs`; warming up plays in the spare slot, so that no stream moves."""
@@ -83,7 +100,8 @@ class GraphedStep:
         own.slots.fill_(len(self._state.ticks) - 1)
 
         def run() -> Outputs:
-            tokens, probs, _ = self._step(own.frames, self._state, slots=own.slots, rule=own.rule)
+            with self._bank.playing(own.adapters):
+                tokens, probs, _ = self._step(own.frames, self._state, slots=own.slots, rule=own.rule)
             return tokens, probs
 
         return own, self._capture(run)
@@ -98,7 +116,7 @@ def capture_cuda(run: Callable[[], Outputs]) -> Replay:
             run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other models go on meanwhile, in their threads
         outputs = run()
 
     def replay() -> Outputs:

@@ -16,8 +16,11 @@ Adaptable = nn.Linear | nn.Conv2d
 
 
 def is_adaptable(module: nn.Module) -> TypeGuard[Adaptable]:
-    """Whether a low-rank update of `module` is defined: a linear map, or a convolution of one group."""
-    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+    """Whether `module` takes an update: a linear map, or a convolution of one group.
+
+    A subclass may not be called at all: MultiheadAttention reads the weight of its `out_proj`.
+    """
+    return type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1)
 
 
 def lora_shapes(module: Adaptable, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """`PolicyStepper`: a `Policy` behind the `Stepper` protocol: numpy in, numpy out, a random generator a stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gi_model.adapter_bank import AdapterBank
+from gi_model.adapters import Adapter, AdapterConfig
 from gi_model.calibration import Calibration, load_calibration
 from gi_model.checkpoint import load_policy
 from gi_model.errors import ConfigError
@@ -40,25 +42,52 @@ class PolicyStepper:
         self._table = None if table is None else table.to(self._device)
         self._rules = [Sampling()] * num_slots
         self._generators = [np.random.default_rng(0)] * num_slots
+        self._bank = AdapterBank(policy)
+        self._adapters: list[str | None] = [None] * num_slots
         self._graphed: GraphedStep | None = None
 
     def use_graphs(self, *, fuse: bool = False) -> None:
         """Step through CUDA graphs from now on; before the first stream. See `GraphedStep`, also for what it raises."""
         state = self.policy.empty_state(self.num_slots + 1)  # one spare, where padding plays
-        self._graphed = GraphedStep(self.policy, state, fuse=fuse)
+        self._graphed = GraphedStep(self.policy, state, bank=self._bank, fuse=fuse)
         self._state = state
 
-    def open(self, slot: int, sampling: Sampling) -> None:
-        """Start a new stream in `slot`. Raises ConfigError for calibrated keys without a calibration."""
+    @property
+    def adapters(self) -> Mapping[str, AdapterConfig]:
+        """What is loaded, by name."""
+        return self._bank.configs
+
+    def add_adapter(self, adapter: Adapter, name: str | None = None) -> None:
+        """Load `adapter`, as `name` if it is not to have its own; streams go on.
+
+        Raises what `AdapterBank.add` does, and ConfigError for a fused step, whose compiler does not see new hooks.
+        """
+        if self._graphed is not None and self._graphed.is_fused:
+            raise ConfigError("a fused step takes no adapters", do="Use graphs without fusing.")
+        if self._bank.add(adapter, name) and self._graphed is not None:
+            self._graphed.forget_adapters()
+
+    def remove_adapter(self, name: str) -> None:
+        """Unload `name`; streams that play with it cannot be stepped any more. Raises ConfigError if it is unknown."""
+        if self._bank.remove(name) and self._graphed is not None:
+            self._graphed.forget_adapters()
+
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
+        """Start a new stream in `slot`. Raises ConfigError for an unknown adapter, or keys without a calibration."""
+        self._bank.place_of(adapter)
         if sampling.keys == "calibrated" and self._table is None:
             do = "Play with keys 'sample', or run `gi pretrain` on, which writes calibration.json at its end."
             raise ConfigError(f"{self.name} has no calibration of its keys", got="keys 'calibrated'", do=do)
         self._state.clear(slot)
-        self._rules[slot] = sampling
+        self._rules[slot], self._adapters[slot] = sampling, adapter
         self._generators[slot] = np.random.default_rng(sampling.seed)
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
-        """Advance the streams in `slots` by one tick; frames uint8 (B, height, width, 3)."""
+        """Advance the streams in `slots` by one tick; frames uint8 (B, height, width, 3).
+
+        Raises ConfigError if the adapter of one was unloaded.
+        """
+        adapters = self._places(slots)
         num_tokens = self.action_space.num_tokens
         noise = np.stack([self._generators[slot].random(num_tokens, dtype=np.float32) for slot in slots])
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device).permute(0, 3, 1, 2)
@@ -66,11 +95,17 @@ class PolicyStepper:
         rules = [self._rules[slot] for slot in slots]
         rule = Draw.of(rules, noise, self._device, points=self._points(rules, index))
         if self._graphed is None:
-            tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
+            with self._bank.playing(adapters):
+                tokens, probs, self._state = self.policy.step(images, self._state, slots=index, rule=rule)
         else:
-            tokens, probs = self._graphed(images, slots=index, rule=rule)
+            tokens, probs = self._graphed(images, slots=index, rule=rule, adapters=adapters)
         confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
         return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
+
+    def _places(self, slots: Sequence[int]) -> Tensor | None:
+        """The adapter of each stream by its place in the bank, int64 (B,); None where all play with the base."""
+        places = [self._bank.place_of(self._adapters[slot]) for slot in slots]
+        return torch.tensor(places, device=self._device) if any(places) else None
 
     def _points(self, rules: Sequence[Sampling], slots: Tensor) -> Points | None:
         """For rows with calibrated keys; None if none has. At its start a stream holds nothing."""
@@ -90,7 +125,7 @@ class PolicyStepper:
         rings = [part for ring in state.caches for part in (ring.keys, ring.values)]
         for memory in (state.ticks, state.actions, *rings):
             memory[target] = memory[source]
-        self._rules[target] = self._rules[source]
+        self._rules[target], self._adapters[target] = self._rules[source], self._adapters[source]
         self._generators[target] = np.random.default_rng(0)
         self._generators[target].bit_generator.state = self._generators[source].bit_generator.state
 

@@ -4,15 +4,18 @@ Each slot is one player's stream: its own memory, clock, sampling, and random nu
 nothing but the slot's own frames and seed, however the engine batches it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gi_model.actions import ActionSpace
 from gi_model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gi_model.adapters import Adapter, AdapterConfig
 
 Keys = Literal["sample", "mode", "calibrated"]
 
@@ -62,8 +65,21 @@ class Stepper(Protocol):
     factors: tuple[str, ...]  # names of the columns of `Steps.confidence`
     action_horizon: int  # ticks an answer
 
-    def open(self, slot: int, sampling: Sampling) -> None:
-        """Start a new stream in `slot`: memory and clock empty."""
+    @property
+    def adapters(self) -> "Mapping[str, AdapterConfig]":
+        """What streams may be opened with, by name."""
+        ...
+
+    def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:
+        """Load `adapter`, between steps, as `name` if it is not to have its own. Raises GiError if it does not fit."""
+        ...
+
+    def remove_adapter(self, name: str) -> None:
+        """Unload it, between steps; no stream may use it any more."""
+        ...
+
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
+        """Start a new stream in `slot`: memory and clock empty. adapter: of those loaded; None: the base alone."""
         ...
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:

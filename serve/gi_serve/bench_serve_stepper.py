@@ -10,14 +10,18 @@ import struct
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gi_model.actions import ActionSpace, InputState
+from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 from gi_model.stepper import Sampling, Steps
+
+if TYPE_CHECKING:
+    from gi_model.adapters import Adapter, AdapterConfig
 
 NUM_PLAYERS: Final = 2**18
 _BITS: Final = 18
@@ -85,9 +89,17 @@ class BenchStepper:
         self.height, self.width, self.num_slots = height, width, num_slots
         self.action_space = ActionSpace()
         self._base_s, self._per_session_s = base_s, per_session_s
+        self.adapters: dict[str, AdapterConfig] = {}
         self._owners: list[int | None] = [None] * num_slots
 
-    def open(self, slot: int, sampling: Sampling) -> None:  # noqa: ARG002 (it draws nothing)
+    def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:  # noqa: ARG002
+        """Raise ConfigError: it has no weights to adapt."""
+        raise ConfigError("a stepper without weights takes no adapters")
+
+    def remove_adapter(self, name: str) -> None:
+        """None was ever added."""
+
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:  # noqa: ARG002 (draws nothing)
         """Forget whom the slot knew."""
         self._owners[slot] = None
 

@@ -3,14 +3,19 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gi_model.actions import ActionSpace, InputState
+from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 from gi_model.stepper import Sampling, Steps
 from tests.serve.pictures import HEIGHT, WIDTH, see_identity
+
+if TYPE_CHECKING:
+    from gi_model.adapters import Adapter, AdapterConfig
 
 FACTORS: tuple[str, ...] = ("buttons", "motion", "wheel", "keys")
 
@@ -25,12 +30,24 @@ class EchoStepper:
         self.num_slots, self.seconds = num_slots, seconds
         self.action_space = ActionSpace()
         self.opened: dict[int, Sampling] = {}
+        self.adapters: dict[str, AdapterConfig] = {}
+        self.opened_with: dict[int, str | None] = {}
         self.batches: list[int] = []
         self._seen = dict.fromkeys(range(num_slots), 0)
 
-    def open(self, slot: int, sampling: Sampling) -> None:
+    def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:
+        """Know its name."""
+        self.adapters[name or adapter.config.name] = adapter.config
+
+    def remove_adapter(self, name: str) -> None:
+        """Forget it."""
+        del self.adapters[name]
+
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
         """Forget the slot's frames."""
-        self.opened[slot], self._seen[slot] = sampling, 0
+        if adapter is not None and adapter not in self.adapters:
+            raise ConfigError("unknown adapter", got=adapter)
+        self.opened[slot], self.opened_with[slot], self._seen[slot] = sampling, adapter, 0
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
         """Read each frame's identity; refuse a batch that no model could take."""
@@ -48,6 +65,7 @@ class EchoStepper:
     def copy(self, source: int, target: int) -> None:
         """Let `target` have seen what `source` saw."""
         self.opened[target], self._seen[target] = self.opened[source], self._seen[source]
+        self.opened_with[target] = self.opened_with[source]
 
     def _answer(self, frame: Frame, slot: int) -> NDArray[np.int64]:
         identity = see_identity(frame)
@@ -96,9 +114,9 @@ class HistoryStepper(EchoStepper):
         super().__init__(num_slots, seconds)
         self._history = dict.fromkeys(range(num_slots), b"")
 
-    def open(self, slot: int, sampling: Sampling) -> None:
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
         """Begin with the seed."""
-        super().open(slot, sampling)
+        super().open(slot, sampling, adapter)
         self._history[slot] = digest(b"", sampling.seed.to_bytes(8))
 
     def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:

@@ -1,0 +1,220 @@
+"""`AdapterBank`: several adapters over one policy, each row of a batch with its own, or with none.
+
+Every adapted module gets one forward hook. Updates of all adapters lie in one stack a module, the base's row zero, and
+are gathered by row, so no shape depends on who plays with what, and one CUDA graph serves any mix. Replaced modules run
+once an adapter: over its own rows on a CPU, over all rows where a GPU must not be waited for. Without adapters there
+are no hooks; a batch of base rows alone passes by those there are. Rejected: a policy for each adapter (the base's
+weights and a step for each), punica's kernels (a dependency for what two small products do at these sizes).
+
+B rows, C places in a stack, r rank.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gi_model.adapters import Adapter, AdapterConfig
+from gi_model.attachment import check_fit
+from gi_model.errors import ConfigError
+from gi_model.lora import Adaptable, is_adaptable, update_rows
+from gi_model.policy import Policy
+
+FIRST_CAPACITY: Final = 8  # places a stack, the base's included; doubled when they are taken
+
+
+@dataclass
+class Rows:
+    """Who plays with what in the step that runs. ids: int64 (B,), places in the bank, 0 the base; None: all the base.
+
+    groups: the rows of each adapter, known where looking at `ids` is free; else None. updates: A and B of the rows by
+    the id of their hook, gathered once though a decoder's modules are called for every token.
+    """
+
+    ids: Tensor | None = None
+    groups: dict[int, Tensor] | None = None
+    updates: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass
+class _Updates:
+    """The hook of one module with low-rank updates: stacks A (C, r, ...) and B (C, out, r, ...)."""
+
+    rows: Rows
+    lora_a: Tensor
+    lora_b: Tensor
+    handle: RemovableHandle | None = None
+    taken: set[int] = field(default_factory=set)
+
+    def __call__(self, module: Adaptable, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+        if (ids := self.rows.ids) is None:
+            return None
+        if (own := self.rows.updates.get(id(self))) is None:
+            own = self.rows.updates[id(self)] = self.lora_a.index_select(0, ids), self.lora_b.index_select(0, ids)
+        return output + update_rows(module, inputs[0], lora_a=own[0], lora_b=own[1])
+
+    def make_room(self, capacity: int, rank: int) -> bool:
+        """Let the stacks have `capacity` places of `rank` at least; whether they had to move for it."""
+        size = max(capacity, self.lora_a.shape[0]), max(rank, self.lora_a.shape[1])
+        if size == self.lora_a.shape[:2]:
+            return False
+        lora_a, lora_b = self.lora_a, self.lora_b
+        self.lora_a = lora_a.new_zeros(*size, *lora_a.shape[2:])
+        self.lora_b = lora_b.new_zeros(size[0], lora_b.shape[1], size[1], *lora_b.shape[3:])
+        self.lora_a[: lora_a.shape[0], : lora_a.shape[1]] = lora_a
+        self.lora_b[: lora_b.shape[0], :, : lora_b.shape[2]] = lora_b
+        return True
+
+    def put(self, place: int, lora_a: Tensor, lora_b: Tensor) -> None:
+        """Write an adapter's update, into a place that is zero."""
+        self.lora_a[place, : lora_a.shape[0]], self.lora_b[place, :, : lora_b.shape[1]] = lora_a, lora_b
+        self.taken.add(place)
+
+    def drop(self, place: int) -> bool:
+        """Make the place zero again; whether none is taken now."""
+        self.lora_a[place], self.lora_b[place] = 0, 0
+        self.taken.discard(place)
+        return not self.taken
+
+
+@dataclass
+class _Replacements:
+    """The hook of one module that adapters replace: by place, a copy of it with the adapter's parameters."""
+
+    rows: Rows
+    handle: RemovableHandle | None = None
+    taken: dict[int, nn.Module] = field(default_factory=dict)
+
+    def __call__(self, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+        if self.rows.ids is None:
+            return None
+        for place, own in self.taken.items():
+            output = self._let(own, place, inputs[0], output)
+        return output
+
+    def _let(self, own: nn.Module, place: int, x: Tensor, output: Tensor) -> Tensor:
+        assert self.rows.ids is not None
+        if self.rows.groups is None:
+            is_own = (self.rows.ids == place).view(-1, *(1 for _ in output.shape[1:]))
+            return torch.where(is_own, own.forward(x), output)
+        if (rows := self.rows.groups.get(place)) is not None:
+            output[rows] = own.forward(x[rows])
+        return output
+
+    def drop(self, place: int) -> bool:
+        """Forget an adapter's module; whether none is left."""
+        self.taken.pop(place, None)
+        return not self.taken
+
+
+class AdapterBank:
+    """Adapters of one policy by name. Belongs to whoever steps the policy, between steps."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy, self._rows, self._capacity = policy, Rows(), FIRST_CAPACITY
+        self._configs: dict[str, AdapterConfig] = {}
+        self._places: dict[str, int] = {}
+        self._updates: dict[str, _Updates] = {}  # by path of their module
+        self._replacements: dict[str, _Replacements] = {}
+
+    @property
+    def configs(self) -> Mapping[str, AdapterConfig]:
+        """What is loaded."""
+        return self._configs
+
+    def place_of(self, name: str | None) -> int:
+        """The row that `name` has in every stack; 0 for None, the base. Raises ConfigError on an unknown name."""
+        if name is None:
+            return 0
+        if name not in self._places:
+            raise ConfigError("unknown adapter", got=name, expected=" | ".join(self._places) or "none is loaded")
+        return self._places[name]
+
+    def add(self, adapter: Adapter, name: str | None = None) -> bool:
+        """Load `adapter`, as `name` if it is not to have its own; whether tensors moved that a CUDA graph may hold.
+
+        Raises ConfigError if the name is taken, BaseMismatchError or CheckpointError if it does not fit the policy.
+        """
+        name = name or adapter.config.name
+        if name in self._places:
+            raise ConfigError("an adapter of that name is loaded", got=name, expected="another name")
+        config = replace(adapter.config, name=name)
+        check_fit(self._policy, adapter)
+        place = next(free for free in range(1, len(self._places) + 2) if free not in self._places.values())
+        moved = [self._make_room(place)]
+        moved += [self._add_update(path, place, adapter) for path in adapter.config.targets]
+        moved += [self._add_replacement(path, place, adapter) for path in adapter.config.replaced]
+        self._places[name], self._configs[name] = place, config
+        return any(moved)
+
+    def remove(self, name: str) -> bool:
+        """Unload `name`; whether tensors went that a CUDA graph may hold. Raises ConfigError on an unknown name."""
+        place, config = self.place_of(name), self._configs[name]
+        del self._places[name], self._configs[name]
+        is_last = [self._drop(hooks, place) for hooks in (self._updates, self._replacements)]
+        return bool(config.replaced) or any(is_last)
+
+    @contextmanager
+    def playing(self, ids: Tensor | None) -> Iterator[None]:
+        """Let the policy compute row i of a batch with the adapter in place `ids[i]`, int64 (B,), meanwhile."""
+        if ids is not None:
+            self._rows.ids, self._rows.groups = ids, None if ids.is_cuda else _groups_of(ids)
+        try:
+            yield
+        finally:
+            self._rows.ids = self._rows.groups = None
+            self._rows.updates.clear()
+
+    @staticmethod
+    def _drop(hooks: "dict[str, _Updates] | dict[str, _Replacements]", place: int) -> bool:
+        """Take what is in `place` out of `hooks`; whether some hook lost its last."""
+        unused = [path for path, hook in hooks.items() if hook.drop(place)]
+        for path in unused:
+            handle = hooks.pop(path).handle
+            assert handle is not None
+            handle.remove()
+        return bool(unused)
+
+    def _make_room(self, place: int) -> bool:
+        """Every stack has every place, also that of an adapter which leaves its module alone."""
+        if place < self._capacity:
+            return False
+        self._capacity *= 2
+        for updates in self._updates.values():
+            updates.make_room(self._capacity, 1)
+        return bool(self._updates)
+
+    def _add_update(self, path: str, place: int, adapter: Adapter) -> bool:
+        module = self._policy.get_submodule(path)
+        assert is_adaptable(module)
+        lora_a, lora_b = adapter.update(path, module.weight)
+        hook = self._updates.get(path)
+        if is_new := hook is None:
+            stack_a, stack_b = (half.new_zeros(self._capacity, *half.shape) for half in (lora_a, lora_b))
+            hook = self._updates[path] = _Updates(self._rows, stack_a, stack_b)
+            hook.handle = module.register_forward_hook(hook)
+        moved = hook.make_room(self._capacity, adapter.config.rank)
+        hook.put(place, lora_a, lora_b)
+        return moved or is_new
+
+    def _add_replacement(self, path: str, place: int, adapter: Adapter) -> bool:
+        module = self._policy.get_submodule(path)
+        if (hook := self._replacements.get(path)) is None:
+            hook = self._replacements[path] = _Replacements(self._rows)
+            hook.handle = module.register_forward_hook(hook)
+        own = hook.taken[place] = copy.copy(module)
+        own._parameters = {
+            name: nn.Parameter(tensor.to(module.get_parameter(name), copy=True), requires_grad=False)
+            for name, tensor in adapter.parameters(path).items()
+        }
+        return True
+
+
+def _groups_of(ids: Tensor) -> dict[int, Tensor]:
+    """Rows of each adapter but the base."""
+    return {place: (ids == place).nonzero().squeeze(1) for place in set(ids.tolist()) - {0}}
