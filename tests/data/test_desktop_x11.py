@@ -133,8 +133,10 @@ def test_a_person_is_recorded_in_a_real_game(screen: None, tmp_path: Path) -> No
     out = tmp_path / "recordings"
     with doom_in_a_window(tmp_path):
         command = [*GI, "record", "my/doom", "--window", TITLE, "--out", str(out), "--last", "1s", "--json"]
-        recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        time.sleep(4)
+        recorder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert recorder.stderr is not None
+        assert "Recording" in recorder.stderr.readline()
+        time.sleep(1)
         press("keydown", "w")
         time.sleep(0.5)
         press("keyup", "w")

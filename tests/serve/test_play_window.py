@@ -40,8 +40,8 @@ class Turner(HistoryStepper):
 def test_a_window_that_closes_ends_the_play_with_what_was_played() -> None:
     desktop = FakeDesktop()
     env = RealTimeEnvironment(WindowGame(WindowPlan("my/game", "my game", fps=20.0), desktop))
-    threading.Timer(0.6, lambda: setattr(desktop.window, "is_open", False)).start()
     with serving(Turner()) as running, running.session() as session:
+        threading.Timer(0.6, lambda: setattr(desktop.window, "is_open", False)).start()
         played, why = RealTimePlay(env, session).run_until_it_ends()
     env.close()
     assert "was closed" in why
@@ -66,9 +66,9 @@ def test_what_a_person_did_enters_the_models_past() -> None:
     """The memory of a session whose player was taken over is that of one that was told what was held."""
     desktop = FakeDesktop()
     env = RealTimeEnvironment(WindowGame(WindowPlan("my/game", "my game", fps=20.0), desktop))
-    threading.Timer(0.4, lambda: (desktop.ears[0].press("F10"), desktop.ears[0].press("KeyA"))).start()
-    threading.Timer(1.2, lambda: setattr(desktop.window, "is_open", False)).start()
     with serving(Turner()) as running, running.session() as session:
+        threading.Timer(0.4, lambda: desktop.ears[0].press("F10")).start()
+        threading.Timer(1.2, lambda: setattr(desktop.window, "is_open", False)).start()
         RealTimePlay(env, session).run_until_it_ends()
         corrected = running.engine.sessions[session.id].executed_seq
         assert session.num_late_feedback <= 2
