@@ -56,14 +56,16 @@ def _record_with_progress(recording: "WindowRecording") -> "WindowTally":
     stop, console = threading.Event(), Console(stderr=True)
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}
     keep = "" if recording.last_s is None else f"[bold]{recording.save_key}[/] keeps the last {recording.last_s:g} s. "
-    console.print(
-        f"{keep}Ctrl-C here ends. Only the game's controls are kept, and only while its window has the focus."
+    words = (
+        f"Recording. {keep}Ctrl-C here ends. Only the game's controls are kept, only while its window has the focus."
     )
     desktop = open_desktop()
     try:
-        with console.status("recording") as status:
+        with console.status("looking for the window") as status:
 
             def show(tally: "WindowTally") -> None:
+                if tally.ticks == 1:
+                    console.print(words)
                 paused = ", paused: the window has not the focus" if tally.is_paused else ""
                 status.update(f"{tally.ticks} ticks, {len(tally.saved)} recordings{paused}")
 
