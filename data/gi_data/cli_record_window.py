@@ -56,9 +56,7 @@ def _record_with_progress(recording: "WindowRecording") -> "WindowTally":
     stop, console = threading.Event(), Console(stderr=True)
     before = {each: signal.signal(each, lambda *_: stop.set()) for each in (signal.SIGINT, signal.SIGTERM)}
     keep = "" if recording.last_s is None else f"[bold]{recording.save_key}[/] keeps the last {recording.last_s:g} s. "
-    words = (
-        f"Recording. {keep}Ctrl-C here ends. Only the game's controls are kept, only while its window has the focus."
-    )
+    words = f"Recording. {keep}Ctrl-C here ends. Only the game's controls are kept, and only in its window."
     desktop = open_desktop()
     try:
         with console.status("looking for the window") as status:
