@@ -70,13 +70,14 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def build_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser that `config` names, as one object; weight decay on matrices only.
+    """The optimiser that `config` names, as one object, of what is not frozen; weight decay on matrices only.
 
     Every group has an `lr_scale`: a schedule sets `group["lr"] = lr * group["lr_scale"]`. Raises ConfigError for Muon
     with ZeRO.
     """
     hidden = set(hidden_matrices(policy)) if config.optimizer == "muon" else set()
-    others = [parameter for parameter in policy.parameters() if parameter not in hidden]
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    others = [parameter for parameter in trained if parameter not in hidden]
     groups = [
         _group([parameter for parameter in others if parameter.ndim >= 2], config.weight_decay),
         _group([parameter for parameter in others if parameter.ndim < 2], 0.0),
@@ -86,7 +87,7 @@ def build_optimizer(policy: Policy, config: TrainConfig) -> torch.optim.Optimize
     if config.strategy.startswith("zero"):
         do = "Choose --optimizer adamw, or --strategy ddp or fsdp2."
         raise ConfigError("Muon needs whole matrices; ZeRO cuts them up", got=config.strategy, expected="ddp", do=do)
-    matrices = _group([parameter for parameter in policy.parameters() if parameter in hidden], config.weight_decay)
+    matrices = _group([parameter for parameter in trained if parameter in hidden], config.weight_decay)
     return MuonWithAdamW(
         [matrices | {"is_muon": True}, *(group | {"is_muon": False} for group in groups)], lr=config.lr_peak
     )

@@ -112,7 +112,8 @@ class Parallel:
     def _register(self, policy: Policy) -> None:
         """Set up what is alike everywhere, on all ranks at once: FSDP2's `state_dict` changes what it looks at."""
         policy.set_activation_checkpointing(self.config.activation_checkpointing)
-        self.policy, self.parameters = policy, dict(policy.named_parameters())
+        self.policy = policy
+        self.parameters = {name: each for name, each in policy.named_parameters() if each.requires_grad}
         self.sizes = {name: parameter.numel() for name, parameter in self.parameters.items()}
         saved = policy.state_dict()
         self.buffers = {name: buffer for name, buffer in policy.named_buffers() if name in saved}
