@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gi_data.demonstrators import steering
 from gi_data.demonstrators.hand import Hand
 from gi_data.envs.doom import DoomEnvironment
 from gi_data.envs.doom_sight import RAY_DEGREES, Sight, Thing
@@ -101,9 +102,7 @@ class Collector:
 
 def is_free(sight: Sight, reach: float) -> NDArray[np.bool_]:
     """bool (R,): headings along which a body of radius `BODY` can walk `reach` map units."""
-    apart = np.radians(np.abs(RAY_DEGREES[:, None] - RAY_DEGREES[None]))  # heading, ray
-    ahead, aside = sight.ranges[None] * np.cos(apart), sight.ranges[None] * np.sin(apart)
-    return np.asarray(~((aside < BODY) & (ahead < reach)).any(axis=1))
+    return steering.is_free(RAY_DEGREES, sight.ranges, body=BODY, reach=reach)
 
 
 def _cost(thing: Thing) -> float:

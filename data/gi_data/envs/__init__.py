@@ -1,10 +1,12 @@
 """Games behind one protocol, made by name. Each engine is imported only when a game of it is made."""
 
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Final
 
 from gi_data.envs.isolated import IsolatedEnvironment
 from gi_data.envs.protocol import Environment, InputSpace, StepResult
+from gi_data.envs.robots import list_robots, make_robot
 from gi_model.errors import ConfigError, GameError
 
 EVAL_SEED_START: Final = 1_000_000
@@ -22,6 +24,8 @@ def list_games() -> list[str]:
         games += list_scenarios()
     except ImportError:
         pass
+    if find_spec("mujoco") is not None:
+        games += list_robots()
     try:
         from gi_data.envs.gym import list_environments
 
@@ -42,12 +46,14 @@ def make_environment(name: str, *, isolated: bool = False) -> Environment:
     try:
         if family in ("doom", "freedoom"):
             return _make_doom(name)
+        if name in list_robots():
+            return make_robot(name)
         if family == "gym":
             from gi_data.envs.gym import GymEnvironment
 
             return GymEnvironment(name)
     except ImportError as error:
-        do = "pip install 'gi-model[games]'"
+        do = f"pip install 'gi-model[{'robots' if family == 'robot' else 'games'}]'"
         raise GameError(f"the engine of {name} is not installed", got=error, do=do) from error
     raise unknown_game(name, list_games())
 

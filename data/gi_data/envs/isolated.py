@@ -17,7 +17,7 @@ from gi_model.errors import GameError, GiError
 from gi_model.frames import Frame
 
 PATIENCE_S: Final = 5.0
-_FACTS: Final = ("name", "fps", "substeps", "bindings", "observation_space")
+_FACTS: Final = ("name", "fps", "substeps", "bindings", "observation_space", "embodiment")
 
 
 class IsolatedEnvironment:
@@ -33,6 +33,7 @@ class IsolatedEnvironment:
         facts = self._receive()
         self.fps, self.substeps = facts["fps"], facts["substeps"]
         self.bindings, self.observation_space = facts["bindings"], facts["observation_space"]
+        self.embodiment = facts["embodiment"]  # None where the game is no robot
         self.action_space = InputSpace(self.bindings)
 
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
@@ -91,7 +92,7 @@ def _serve(pipe: Connection, name: str) -> None:
         pipe.send(error)
         return
     try:
-        pipe.send({fact: getattr(env, fact) for fact in _FACTS})
+        pipe.send({fact: getattr(env, fact, None) for fact in _FACTS})
         while True:
             method, args, options = pipe.recv()
             try:

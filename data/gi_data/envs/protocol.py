@@ -12,7 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from gi_model.actions import KEYS, Bindings, InputState
+from gi_model.actions import Bindings, InputState
+from gi_model.actions.bindings import PAD_AXES, Axis, press_controls
 from gi_model.frames import Frame
 
 StepResult = tuple[Frame, float, bool, bool, dict[str, Any]]  # frame, reward, terminated, truncated, info
@@ -26,17 +27,17 @@ class InputSpace(gymnasium.Space[InputState]):
         self.bindings, self.max_motion = bindings, max_motion
 
     def sample(self, mask: Any = None, probability: Any = None) -> InputState:
-        """Each bound control held with probability 1/2, each bound axis uniform in +-max_motion counts."""
+        """Each bound control held with probability 1/2; axes uniform: +-max_motion counts, whole sticks."""
         del mask, probability
         held = frozenset(control for control in sorted(self.bindings.digital.values()) if self.np_random.random() < 0.5)
-        counts = {
-            axis.axis: int(self.np_random.integers(-self.max_motion, self.max_motion + 1)) for axis in self._axes()
-        }
-        return InputState(
-            keys=held & frozenset(KEYS),
-            buttons=held - frozenset(KEYS),
-            motion=(counts.get("motion.x", 0), counts.get("motion.y", 0)),
-        )
+        return press_controls(held, {axis: self._sample_axis(axis) for axis in self._axes()})
+
+    def _sample_axis(self, axis: Axis) -> float:
+        if axis in PAD_AXES:
+            return float(self.np_random.uniform(0.0 if axis.startswith("triggers") else -1.0, 1.0))
+        if axis.startswith("wheel"):
+            return float(self.np_random.integers(-1, 2))
+        return float(self.np_random.integers(-self.max_motion, self.max_motion + 1))
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is an input state of bound controls only."""
@@ -47,8 +48,8 @@ class InputSpace(gymnasium.Space[InputState]):
         """Input states are sets: no fixed numpy form (the action space has one)."""
         return False
 
-    def _axes(self) -> list[Any]:
-        return list(self.bindings.analogue.values())
+    def _axes(self) -> list[Axis]:
+        return [binding.axis for binding in self.bindings.analogue.values()]
 
 
 class Environment(Protocol):

@@ -70,6 +70,7 @@ class RealTimeEnvironment:
         self._env, self._clock = env, clock or WallClock()
         self.name, self.fps, self.substeps, self.bindings = env.name, env.fps, env.substeps, env.bindings
         self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.embodiment = getattr(env, "embodiment", None)  # None where the game is no robot
         self.late_substeps = 0  # of this episode: begun more than half a period after their time
         self.dropped_frames = 0  # of this episode: replaced before `step` saw them
         self._changed = threading.Condition()
