@@ -22,9 +22,11 @@ SCALE = "Scale: several processes, memory, speed"
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     from gi_train.cli_export import register as register_export
+    from gi_train.cli_posttrain import register as register_posttrain
     from gi_train.cli_torchrun import register as register_torchrun
 
     app.command("pretrain")(pretrain_command)
+    register_posttrain(app)
     register_torchrun(app)
     register_export(app)
 
@@ -171,7 +173,7 @@ def apply_settings(
     settings: list[str], policy: "PolicyConfig", train: "TrainConfig"
 ) -> "tuple[PolicyConfig, TrainConfig]":
     """The configs with every --set NAME=JSON, all at once: some only fit together. Raises ConfigError."""
-    values = dict(map(_read_setting, settings))
+    values = dict(map(read_setting, settings))
     if unknown := [name for name in values if name not in {*vars(policy), *vars(train)}]:
         raise ConfigError("unknown setting", got=unknown[0], expected=", ".join(sorted({*vars(policy), *vars(train)})))
     of_policy = {name: value for name, value in values.items() if name in vars(policy)}
@@ -179,7 +181,7 @@ def apply_settings(
     return policy.replace(**of_policy), train.replace(**rest)
 
 
-def _read_setting(setting: str) -> tuple[str, object]:
+def read_setting(setting: str) -> tuple[str, object]:
     """Name and value of NAME=JSON."""
     name, _, text = setting.partition("=")
     try:

@@ -1,6 +1,7 @@
 """`PolicyAgent`: a checkpoint that plays in this process, without a server.
 
-Agent spec: `policy:FOLDER`, or `policy:FOLDER,keys=calibrated` (or mode) to draw its keys in another way.
+Agent spec: `policy:FOLDER`, or `policy:FOLDER+ADAPTER` with what `gi posttrain` made for it; either with
+`,keys=calibrated` (or mode) to draw its keys in another way.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,13 @@ import torch
 from gi_data.agents import Agent
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
+from gi_model.adapters import load_adapter
+from gi_model.attachment import merge
+from gi_model.calibration import load_calibration
+from gi_model.checkpoint import load_policy
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame, resize
-from gi_model.policy_stepper import load_stepper
+from gi_model.policy_stepper import PolicyStepper, load_stepper
 from gi_model.stepper import Keys, Sampling, Stepper
 
 KEYS = get_args(Keys)
@@ -46,20 +51,32 @@ class PolicyAgent:
 
 def make_policy_agent(spec: str, env: Environment) -> Agent:
     """The agent of a spec. Raises ConfigError on a spec it cannot read, CheckpointError if it cannot be loaded."""
-    folder, _, keys = spec.partition(":")[2].partition(",keys=")
-    if not folder:
-        raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER")
+    place, _, keys = spec.partition(":")[2].partition(",keys=")
+    if not place:
+        raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER or policy:FOLDER+ADAPTER")
     if keys not in ("", *KEYS):
         raise ConfigError("no such way to draw keys", got=keys, expected=" | ".join(KEYS))
     sampling = Sampling(keys=cast("Keys", keys)) if keys else Sampling()
     torch.set_num_threads(1)  # games run beside it, one process a core
-    stepper = load_stepper(Path(folder), num_slots=1)
-    _check_rate(stepper, env)
+    stepper, fps = _load(place)
+    _check_rate(fps, env)
     stepper.open(0, sampling)  # refuses what the checkpoint lacks before a game begins
     return PolicyAgent(stepper, sampling)
 
 
-def _check_rate(stepper: Stepper, env: Environment) -> None:
-    if abs(stepper.fps - env.fps) > 0.5:
+def _load(place: str) -> tuple[Stepper, float]:
+    """What plays, and its ticks a second. An adapter is merged, for it plays alone, and has a rate of its own."""
+    folder, plus, adapter_folder = place.rpartition("+")
+    if not plus or Path(place).exists():  # a folder's own name may have the sign
+        stepper = load_stepper(Path(place), num_slots=1)
+        return stepper, stepper.fps
+    policy, adapter = load_policy(Path(folder)), load_adapter(Path(adapter_folder))
+    merge(policy, adapter)
+    calibration = load_calibration(Path(adapter_folder), policy.space)
+    return PolicyStepper(policy, num_slots=1, name=policy.name, calibration=calibration), adapter.config.fps
+
+
+def _check_rate(fps: float, env: Environment) -> None:
+    if abs(fps - env.fps) > 0.5:
         do = "Play it in games with its own tick rate, or train it on recordings of this game."
-        raise ConfigError(f"{env.name} ticks at another rate than the policy", got=env.fps, expected=stepper.fps, do=do)
+        raise ConfigError(f"{env.name} ticks at another rate than the policy", got=env.fps, expected=fps, do=do)

@@ -18,14 +18,14 @@ PLAIN_PERIOD_S = 60.0  # and one a minute
 class TrainProgress:
     """Shows the step, loss, and rate; a context manager."""
 
-    def __init__(self, steps: int, first: int, *, enabled: bool) -> None:
+    def __init__(self, steps: int, first: int, *, enabled: bool = True, name: str = "pretrain") -> None:
         self._console = Console(stderr=True)
-        self._live = enabled and self._console.is_terminal
+        self._live, self._name = enabled and self._console.is_terminal, name
         self._plain_every = max(1, steps // PLAIN_LINES) if enabled and not self._live else 0
         self._steps, self._printed, self._printed_at = steps, first, time.monotonic()
-        columns = (TextColumn("pretrain"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
         self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
-        self._task = self._bar.add_task("pretrain", total=steps, completed=first, text="")
+        self._task = self._bar.add_task(name, total=steps, completed=first, text="")
 
     def __enter__(self) -> Self:
         if self._live:
@@ -48,7 +48,7 @@ class TrainProgress:
         elif self._plain_every and self._is_due(step):
             self._printed, self._printed_at = step, time.monotonic()
             left = timedelta(seconds=round(seconds_left))
-            print(f"pretrain {step}/{self._steps}  {text}  {left} left", flush=True)  # noqa: T201 - stdout is its place
+            print(f"{self._name} {step}/{self._steps}  {text}  {left} left", flush=True)  # noqa: T201 - stdout is its place
 
     def _is_due(self, step: int) -> bool:
         is_late = time.monotonic() >= self._printed_at + PLAIN_PERIOD_S

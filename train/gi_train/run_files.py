@@ -39,6 +39,16 @@ class RunPaths:
         """The finished policy."""
         return self.out / "checkpoint"
 
+    @property
+    def adapter(self) -> Path:
+        """What post-training adds to its base."""
+        return self.out / "adapter"
+
+    @property
+    def demonstrations(self) -> Path:
+        """The view of what post-training learns from."""
+        return self.out / "demonstrations"
+
 
 def read_rows(path: Path) -> list[Row]:
     """Rows of a metrics.jsonl; a last line cut by a kill is left out."""

@@ -1,0 +1,134 @@
+"""`take_demonstrations`: the few recordings that a policy is adapted to, as a view, some of them held out.
+
+All that is known of a few-shot run is in its view: which recordings, and which of them only judge. Draws of one seed
+are nested (the first 5 are among the first 10), so that a study of sizes compares like with like. Held out by
+recording, never by clip: two halves of one episode look alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gi_data.corpus import Corpus
+from gi_data.index import IndexRow
+from gi_data.storage import Location, digest
+from gi_data.views import seen_from, write_view
+from gi_model.embodiment import Embodiment
+from gi_model.errors import CorpusError
+
+HELD_OUT: Final = 0.2  # share of the demonstrations, at least one
+MAX_HELD_OUT: Final = 10
+RATE_TOLERANCE: Final = 0.02  # of a camera's own clock
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """train, held_out: recordings. num_ticks: of both. fps: their common rate. games: what was played."""
+
+    folder: Path
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    num_ticks: int
+    fps: float
+    games: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.held_out)
+
+
+def take_demonstrations(
+    source: Location, destination: Path, *, episodes: int | None = None, seed: int = 0
+) -> Demonstrations:
+    """Make `destination` a view of demonstrations in `source`; the same arguments, the same view.
+
+    episodes: draw as many recordings by `seed` from the training split, and hold a fifth of them out. None: all, held
+    out what the corpus holds out, or a fifth where it holds out nothing. Raises CorpusError if there are too few, or
+    if they tick at different rates.
+    """
+    catalog = seen_from(destination, source)
+    table = catalog.table.filter(pc.greater(catalog.table["known_ratio"], 0.0))
+    train, held_out = (_recordings(table, split, seed) for split in ("train", "val"))
+    if episodes is not None or not held_out:
+        train, held_out = _divide(train, episodes, source)
+    chosen = pc.is_in(table["recording_id"], pa.array((*train, *held_out), pa.string()))
+    table = _with_splits(table.filter(chosen), held_out)
+    write_view(destination, table, [catalog])
+    games = tuple(sorted(table["game"].unique().to_pylist()))
+    num_ticks = int(pc.sum(table["num_ticks"]).as_py())
+    return Demonstrations(destination, train, held_out, num_ticks, _common_rate(table), games)
+
+
+def check_body(demonstrations: Demonstrations, body: Embodiment) -> None:
+    """Raise CorpusError, naming the clip, if demonstrations cannot be of `body`.
+
+    That is: another rate, controls that drive none of its actuators, commands outside its range.
+    """
+    if not np.isclose(demonstrations.fps, body.fps, rtol=RATE_TOLERANCE):
+        do = "Record at its rate, or give the embodiment that they were recorded with."
+        got = f"{demonstrations.fps:g} ticks a second"
+        raise CorpusError(f"demonstrations of another rate than {body.name}", got=got, expected=f"{body.fps:g}", do=do)
+    controls = {source.control for actuator in body.actuators for source in actuator.sources}
+    corpus = Corpus(demonstrations.folder)
+    for row in _rows(corpus):
+        labels = corpus.read_labels(row)
+        for tick in np.flatnonzero(labels.known).tolist():
+            state = labels.inputs[tick]
+            if strange := sorted(state.held - controls):
+                do = "Give the embodiment that it was recorded with."
+                what = f"clip {row.key}, tick {tick}: a control that {body.name} has not"
+                raise CorpusError(what, got=strange[0], expected=", ".join(sorted(controls)), do=do)
+            _check_range(body, body.command(state), f"clip {row.key}, tick {tick}")
+
+
+def _check_range(body: Embodiment, command: np.ndarray[tuple[int], np.dtype[np.float32]], where: str) -> None:
+    """A command counts as inside if it is no further out than inputs can state one."""
+    outside = (command < body.minimum - body.resolution) | (command > body.maximum + body.resolution)
+    for index in np.flatnonzero(outside).tolist():
+        actuator = body.actuators[index]
+        expected = f"{actuator.minimum:g} to {actuator.maximum:g} {actuator.unit}"
+        do = "Leave the clip out (gi subset), or widen the range in the embodiment if the body can do it."
+        what = f"{where}: command of {actuator.name} outside its range"
+        raise CorpusError(what, got=f"{command[index]:g}", expected=expected, do=do)
+
+
+def _divide(recordings: tuple[str, ...], episodes: int | None, source: Location) -> tuple[tuple[str, ...], ...]:
+    """The first `episodes` in two parts: to learn from, and held out."""
+    taken = recordings if episodes is None else recordings[: max(0, episodes)]
+    if len(taken) < max(2, episodes or 0):
+        do = "Record more (gi record, gi shard), or ask for fewer: one to learn from and one held out at least."
+        got, expected = f"{len(recordings)} recordings with labels", f"{max(2, episodes or 0)}"
+        raise CorpusError(f"too few demonstrations in {source}", got=got, expected=expected, do=do)
+    num_held_out = min(MAX_HELD_OUT, max(1, round(HELD_OUT * len(taken))))
+    return taken[num_held_out:], taken[:num_held_out]
+
+
+def _recordings(table: pa.Table, split: str, seed: int) -> tuple[str, ...]:
+    """Of one split, in the order of the draw."""
+    names = set(table.filter(pc.equal(table["split"], split))["recording_id"].to_pylist())
+    return tuple(sorted(names, key=lambda name: digest(f"{seed}/{name}".encode())))
+
+
+def _with_splits(table: pa.Table, held_out: tuple[str, ...]) -> pa.Table:
+    is_held_out = pc.is_in(table["recording_id"], pa.array(held_out, pa.string()))
+    splits = pc.if_else(is_held_out, "val", "train").cast(pa.string())
+    return table.set_column(IndexRow.schema().get_field_index("split"), "split", splits)
+
+
+def _common_rate(table: pa.Table) -> float:
+    rates = table["fps"].to_pylist()
+    if not np.allclose(rates, rates[0], rtol=RATE_TOLERANCE):
+        slow, fast = int(np.argmin(rates)), int(np.argmax(rates))
+        keys = table["key"]
+        got = f"{rates[slow]:g} ({keys[slow]}) and {rates[fast]:g} ({keys[fast]}) ticks a second"
+        do = "Choose those of one rate: gi subset CORPUS OUT --where 'fps = 20'."
+        raise CorpusError("demonstrations of different rates", got=got, expected="one rate", do=do)
+    return float(np.mean(rates))
+
+
+def _rows(corpus: Corpus) -> Iterator[IndexRow]:
+    return (corpus.row(clip_id) for clip_id in range(corpus.num_clips))

@@ -1,0 +1,118 @@
+"""A few recordings out of many: nested draws, held out by recording; what is no demonstration of a body is named."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gi_data.corpus import Corpus
+from gi_data.demonstrations import Demonstrations, check_body, take_demonstrations
+from gi_data.recording import RecordingWriter
+from gi_model.actions import InputState
+from gi_model.actuators import Actuator, Source
+from gi_model.embodiment import Camera, Embodiment
+from gi_model.errors import CorpusError
+from tests.conftest import Barcodes, MakeCorpus
+
+TURN = Actuator("angular.z", "rad/s", 0.0, -4.0, 4.0, 99.0, None, (Source("motion.x", 0.2),))
+LOOK = Actuator("tilt", "rad", 0.0, -4.0, 4.0, 99.0, None, (Source("motion.y", 0.1),))
+GO = Actuator("linear.x", "m/s", 0.0, 0.0, 1.0, 99.0, None, (Source("KeyW", 1.0),))
+
+
+def body(*actuators: Actuator, fps: float = 20.0) -> Embodiment:
+    return Embodiment("rover", fps, 100.0, 250.0, Camera(160, 120, 20.0), actuators or (TURN, LOOK, GO))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, barcodes: Barcodes, make_corpus: MakeCorpus) -> Path:
+    """Eight short recordings, one or two of them held out."""
+    folder = tmp_path_factory.mktemp("demonstrations")
+    for index in range(8):
+        barcodes.record(folder / "recordings", f"demo-{index}", num_ticks=12, first=index)
+    return make_corpus(folder / "recordings", folder / "corpus", val_fraction=0.2)
+
+
+def splits(demonstrations: Demonstrations) -> dict[str, str]:
+    view = Corpus(demonstrations.folder)
+    return {row.recording_id: row.split for row in map(view.row, range(view.num_clips))}
+
+
+def test_all_demonstrations_keep_the_splits_of_their_corpus(corpus: Path, tmp_path: Path) -> None:
+    found = take_demonstrations(corpus, tmp_path)
+    whole = Corpus(corpus)
+    assert splits(found) == {row.recording_id: row.split for row in map(whole.row, range(whole.num_clips))}
+    assert (len(found), found.num_ticks, found.fps, found.games) == (8, 96, 20.0, ("barcode",))
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 1000), few=st.integers(2, 6), more=st.integers(0, 4))
+def test_draws_of_one_seed_are_nested(
+    corpus: Path, tmp_path_factory: pytest.TempPathFactory, seed: int, few: int, more: int
+) -> None:
+    drawn = [
+        take_demonstrations(corpus, tmp_path_factory.mktemp("view"), episodes=min(6, number), seed=seed)
+        for number in (few, few + more)
+    ]
+    sets = [set(each.train + each.held_out) for each in drawn]
+    assert sets[0] <= sets[1]
+    assert [len(each) for each in drawn] == [few, min(6, few + more)]
+    for each in drawn:
+        assert not set(each.train) & set(each.held_out)
+        assert splits(each) == dict.fromkeys(each.train, "train") | dict.fromkeys(each.held_out, "val")
+
+
+def test_the_same_draw_is_the_same_view(corpus: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        take_demonstrations(corpus, tmp_path / name, episodes=3, seed=s) for name, s in (("a", 1), ("a", 1), ("b", 2))
+    )
+    assert first == again
+    assert Corpus(first.folder).fingerprint != Corpus(other.folder).fingerprint
+
+
+@pytest.mark.parametrize("episodes", [0, 1, 9])
+def test_too_few_demonstrations_are_counted(corpus: Path, tmp_path: Path, episodes: int) -> None:
+    with pytest.raises(CorpusError, match=r"too few demonstrations.*got \d recordings"):
+        take_demonstrations(corpus, tmp_path, episodes=episodes)
+
+
+def test_demonstrations_of_two_rates_are_named(
+    barcodes: Barcodes, make_corpus: MakeCorpus, corpus: Path, tmp_path: Path
+) -> None:
+    for name, fps in (("slow", 10.0), ("quick", 20.0)):
+        with RecordingWriter(tmp_path / "recordings", name, barcodes.info(fps=fps)) as writer:
+            for tick in range(6):
+                writer.append(barcodes.frame(tick), barcodes.state(tick), t_ns=round(tick * 1e9 / fps))
+    mixed = make_corpus(tmp_path / "recordings", tmp_path / "corpus")
+    with pytest.raises(CorpusError, match=r"different rates.*slow-0000.*quick-0000"):
+        take_demonstrations(mixed, tmp_path / "view")
+
+
+def test_a_body_accepts_its_own_demonstrations(corpus: Path, tmp_path: Path) -> None:
+    check_body(take_demonstrations(corpus, tmp_path), body())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (body(fps=17.5), "another rate than rover; got 20 ticks a second; expected 17.5"),
+        (body(TURN, LOOK), r"clip demo-\d-0000, tick \d+: a control that rover has not; got KeyW"),
+        (body(Actuator("angular.z", "rad/s", 0.0, -1.0, 1.0, 9.0, None, (Source("motion.x", 0.2),)), GO),
+         r"clip demo-\d-0000, tick \d+: command of angular.z outside its range; got 1.\d; expected -1 to 1 rad/s"),
+    ],
+)  # fmt: skip
+def test_demonstrations_of_another_body_are_named(corpus: Path, tmp_path: Path, wrong: Embodiment, words: str) -> None:
+    with pytest.raises(CorpusError, match=words):
+        check_body(take_demonstrations(corpus, tmp_path), wrong)
+
+
+def test_ticks_that_are_not_the_players_may_hold_anything(
+    barcodes: Barcodes, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    for index in range(2):
+        with RecordingWriter(tmp_path / "recordings", f"demo-{index}", barcodes.info()) as writer:
+            for tick in range(6):
+                held = InputState(keys=frozenset({"KeyW"})) if tick == 3 else InputState()
+                writer.append(barcodes.frame(tick), held, t_ns=tick * 50_000_000, known=tick != 3)
+    found = take_demonstrations(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), tmp_path / "view")
+    check_body(found, body(TURN))
