@@ -61,7 +61,7 @@ export class Session {
     message.set(data, 28);
     this.#frame = { seq: this.#seq, message };
     if (this.isDown || !this.#socket) return this.#seq; // the newest frame goes out once the connection is back
-    if (this.#socket.bufferedAmount > message.length) { this.counts.dropped++; return this.#seq; } // a slow network: rarer, not older
+    if (this.#socket.bufferedAmount > message.length) return this.#seq; // a slow network: rarer, not older
     this.#socket.send(message);
     this.counts.sent++;
     return this.#seq;
@@ -119,11 +119,13 @@ export class Session {
 
   #answer(data) {
     const action = readAction(data); // throws on another version
+    const before = Math.max(this.#newestSeq, this.#firstSeq - 1);
     this.#newestSeq = Math.max(this.#newestSeq, action.seq);
     if (action.seq < this.#firstSeq) return; // of before the reset
     this.#held = { action, arrived: performance.now() };
     action.ageMs = this.#held.arrived - action.captureMs;
-    this.counts.answered++; this.counts.dropped += action.numDropped; this.counts.late += action.isLate;
+    this.counts.answered++; this.counts.late += action.isLate;
+    this.counts.dropped += action.seq - before - 1; // whoever dropped them
     this.options.onAction?.(action);
   }
 
@@ -222,10 +224,7 @@ export class Session {
     this.#tell("resumed", "connected again");
     if (this.#resetting) return this.#say(this.#resetting);
     if (this.#executed?.seq === event.last_seq && event.last_seq > event.executed_seq) this.#say(this.#executed);
-    if (this.#frame && this.#frame.seq > event.last_seq) {
-      this.counts.dropped += Math.max(0, this.#frame.seq - Math.max(event.last_seq, this.#firstSeq - 1) - 1);
-      this.#socket.send(this.#frame.message);
-    }
+    if (this.#frame?.seq > event.last_seq) this.#socket.send(this.#frame.message);
   }
 
   #end(kind, words, socket = this.#socket) {

@@ -1,0 +1,281 @@
+"""The clients of other languages against a real server on a socket: round trips, losses, refusals, slow servers.
+
+Each situation is played once, by all clients at the same time; then each client's play is looked at alone.
+"""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+import numpy as np
+import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
+
+from gi_model.frames import resize
+from gi_serve.service import ServiceConfig
+from tests.serve.cable import Cable
+from tests.serve.clients.programs import NAMES, MissingToolError, Play, Program, build
+from tests.serve.fake_steppers import EchoStepper
+from tests.serve.pictures import HEIGHT, WIDTH
+from tests.serve.serving import serving, serving_elsewhere
+
+pytestmark = pytest.mark.slow  # two compilers, four programs, and silences that last
+UNREACHABLE = "http://127.0.0.1:9"
+OTHER_VERSION = "another version"
+FOR_EVER = 5000
+Programs = dict[str, Program | MissingToolError]
+Plays = dict[str, Play]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    found: Programs = {}
+    for name in NAMES:
+        try:
+            found[name] = build(name, tmp_path_factory.mktemp(name))
+        except MissingToolError as missing:
+            found[name] = missing
+    return found
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest, programs: Programs) -> str:
+    if isinstance(missing := programs[request.param], MissingToolError):
+        pytest.skip(f"not installed: {missing}")
+    return str(request.param)
+
+
+def start(
+    programs: Programs,
+    url: str,
+    *,
+    num_frames: int = 40,
+    on_late: str = "neutral",
+    patience_s: float = 5.0,
+    resume_s: float = 20.0,
+) -> Plays:
+    """Let every client that can play here play."""
+    settings = {"num_frames": num_frames, "on_late": on_late, "patience_s": patience_s, "resume_s": resume_s}
+    return {name: each.play(url, **settings) for name, each in programs.items() if isinstance(each, Program)}  # type: ignore[arg-type]
+
+
+def finish(plays: Plays) -> Plays:
+    return {name: play.finish() for name, play in plays.items()}
+
+
+def seen(play: Play) -> list[int]:
+    """The number of the frame behind each answer, as the model saw it."""
+    return [answer.motion[0] + 16 + 33 * (answer.motion[1] + 16) for answer in play.answers]
+
+
+def is_one_stream(play: Play) -> bool:
+    """Every answer is of its own frame, in order, of one session that kept its memory."""
+    sequence, ages = [answer.seq for answer in play.answers], [answer.age for answer in play.answers]
+    return sequence == seen(play) == sorted(set(sequence)) and ages == sorted(ages) and ages[0] == 0
+
+
+# ---------------------------------------------------------------------- a server that is well
+
+
+@pytest.fixture(scope="module")
+def round_trips(programs: Programs) -> Plays:
+    with serving(EchoStepper()) as running:
+        plays = finish(start(programs, running.url))
+        assert running.service.num_sessions == 0  # their places were free at once
+    return plays
+
+
+def test_every_frame_comes_back_as_its_own_action(round_trips: Plays, name: str) -> None:
+    play = round_trips[name]
+    assert play.process.returncode == 0, play.lines
+    assert is_one_stream(play)
+    assert [answer.age for answer in play.answers] == [min(number, 9) for number in range(len(play.answers))]
+    assert len(play.answers) == play.counts.answered > 10
+    assert play.counts.answered + play.counts.dropped == play.answers[-1].seq + 1
+    assert play.of("status") == ["status open: echo plays", "status closed: the play is over"]
+    assert {line.split()[1] for line in play.of("hold")} - {"0"} == {"KeyW"}
+    assert play.of("hold")[-1] == "hold 0 0"
+
+
+@pytest.mark.parametrize("sizes", [(64, 48, 32, 24), (53, 37, 24, 16), (7, 5, 9, 11)])
+def test_the_resize_is_the_one_resize(programs: Programs, name: str, sizes: tuple[int, int, int, int]) -> None:
+    program = programs[name]
+    assert isinstance(program, Program)
+    if name == "godot3":
+        pytest.skip("Godot sends what it has: the server resizes")
+    width, height, to_width, to_height = sizes
+    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    command = (*program.command, "resize", *map(str, sizes))
+    ran = subprocess.run(command, input=frame.tobytes(), capture_output=True, check=True)
+    assert ran.stdout == resize(frame, to_height, to_width).tobytes()
+
+
+# ---------------------------------------------------------------------- a server that is slow
+
+
+@pytest.fixture(scope="module")
+def slow(programs: Programs) -> dict[str, Plays]:
+    """A step takes 0.4 s; who is impatient holds what its contract says meanwhile."""
+    config = ServiceConfig(admits_late=True)
+    with serving(EchoStepper(num_slots=32, seconds=0.4), config=config) as running:
+        patient = start(programs, running.url, num_frames=90)
+        late = {
+            how: start(programs, running.url, num_frames=90, on_late=how, patience_s=0.15)
+            for how in ("neutral", "hold", "stop")
+        }
+        return {"patient": finish(patient)} | {how: finish(plays) for how, plays in late.items()}
+
+
+def test_frames_of_a_slow_server_are_dropped_and_counted_never_queued(slow: dict[str, Plays], name: str) -> None:
+    play = slow["patient"][name]
+    assert is_one_stream(play)
+    assert play.counts.dropped > play.counts.answered >= 2
+    assert play.counts.answered + play.counts.dropped == play.answers[-1].seq + 1
+    assert play.counts.late > 0
+
+
+def test_keys_are_up_while_a_slow_server_is_silent(slow: dict[str, Plays], name: str) -> None:
+    held = [line != "hold 0 0" for line in slow["neutral"][name].of("hold")]
+    assert held[:4] == [False, True, False, True]
+
+
+def test_on_late_hold_keeps_the_keys_without_the_motion(slow: dict[str, Plays], name: str) -> None:
+    lines = slow["hold"][name].of("hold")
+    assert lines[0] == "hold 0 0"
+    assert lines[1].startswith("hold KeyW -")
+    assert lines[2] == "hold KeyW 0 0"
+
+
+def test_on_late_stop_ends_the_play(slow: dict[str, Plays], name: str) -> None:
+    play = slow["stop"][name]
+    assert any(line.startswith("status stopped: no action came for too long") for line in play.lines)
+    assert play.of("hold")[-1] == "hold 0 0"
+    assert play.counts.answered <= 1
+
+
+# ---------------------------------------------------------------------- a server, or a cable, that goes
+
+
+@pytest.fixture(scope="module")
+def killed(programs: Programs) -> Plays:
+    with serving_elsewhere() as (server, url):
+        plays = start(programs, url, num_frames=FOR_EVER, resume_s=0.4)
+        for play in plays.values():
+            play.wait_for("hold KeyW")
+        server.kill()
+        return finish(plays)
+
+
+def test_a_killed_server_means_keys_up_and_words_then_the_end(killed: Plays, name: str) -> None:
+    play = killed[name]
+    words = play.of("status")
+    assert "every key is up; trying again" in words[1]
+    assert "cannot reach the server" in words[2]
+    assert "start a new one" in words[2]
+    assert play.of("hold")[-1] == "hold 0 0"
+    assert play.counts.lost == 1
+
+
+@pytest.fixture(scope="module")
+def cut(programs: Programs) -> Plays:
+    with serving(EchoStepper()) as running, Cable(running.port) as cable:
+        plays = start(programs, cable.url, num_frames=150)
+        for play in plays.values():
+            play.wait_for("hold KeyW")
+        cable.unplug()
+        for play in plays.values():
+            play.wait_for("hold 0 0")
+        cable.plug()
+        finish(plays)
+        assert running.service.num_sessions == 0
+    return plays
+
+
+def test_a_cut_connection_is_resumed_and_the_stream_goes_on(cut: Plays, name: str) -> None:
+    play = cut[name]
+    kinds = [line.split(":")[0] for line in play.of("status")]
+    assert kinds == ["status open", "status down", "status resumed", "status closed"]
+    assert (play.counts.lost, play.counts.resumed) == (1, 1)
+    assert is_one_stream(play), play.lines
+    back = play.lines.index(play.of("status")[2])
+    assert any(line.startswith("hold KeyW") for line in play.lines[back:])
+
+
+@pytest.fixture(scope="module")
+def drained(programs: Programs) -> Plays:
+    with serving(EchoStepper()) as running:
+        plays = start(programs, running.url, num_frames=FOR_EVER)
+        for play in plays.values():
+            play.wait_for("hold KeyW")
+        running.stop()
+        return finish(plays)
+
+
+def test_a_server_that_says_goodbye_is_not_asked_again(drained: Plays, name: str) -> None:
+    play = drained[name]
+    assert play.of("status")[-1].startswith("status lost: the server ended the session (going_away)")
+    assert play.of("hold")[-1] == "hold 0 0"
+    assert play.counts.resumed == 0
+
+
+# ---------------------------------------------------------------------- a server that does not open
+
+
+def test_a_server_that_is_down_is_said_in_words(programs: Programs, name: str) -> None:
+    play = finish(start({name: programs[name]}, UNREACHABLE))[name]
+    assert any("cannot reach the server" in line for line in play.lines), play.lines
+
+
+@pytest.fixture(scope="module")
+def full(programs: Programs) -> Plays:
+    with serving(EchoStepper(num_slots=1)) as running, running.session(seed=1):
+        return finish(start(programs, running.url))
+
+
+def test_a_full_server_is_said_in_words(full: Plays, name: str) -> None:
+    assert any("the server answered: " in line for line in full[name].lines), full[name].lines
+    assert set(full[name].of("hold")) <= {"hold 0 0"}
+
+
+@contextmanager
+def another_version(*, at_handshake: bool) -> Iterator[str]:
+    """A server of the future: it refuses our subprotocol, or its messages are of version 2."""
+
+    def refuse(_connection: ServerConnection, _request: object) -> Response | None:
+        body = b'{"type": "urn:gi:problem:message-invalid", "title": "no such subprotocol", "status": 422}'
+        headers = Headers({"Content-Length": str(len(body)), "Connection": "close"})
+        return Response(HTTPStatus.UNPROCESSABLE_ENTITY.value, "Unprocessable", headers, body) if at_handshake else None
+
+    def answer(connection: ServerConnection) -> None:
+        connection.recv()
+        model = f'{{"name": "m", "fps": 20, "observation_space": {{"shape": [{HEIGHT}, {WIDTH}, 3]}}, "factors": []}}'
+        session = '"session": {"id": "i", "seed": 1}'
+        connection.send(f'{{"type": "session.created", {session}, "model": {model}, "resume": null}}')
+        connection.recv()
+        connection.send(bytes([2, 2]) + bytes(200))
+        connection.recv()
+
+    spoken = [Subprotocol("gi.v1.bin")]
+    with serve(answer, "127.0.0.1", 0, subprotocols=spoken, process_request=refuse, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["at the handshake", "in a message"])
+def mistaken(request: pytest.FixtureRequest, programs: Programs) -> Plays:
+    with another_version(at_handshake=request.param) as url:
+        return finish(start(programs, url, num_frames=100))
+
+
+def test_a_server_of_another_version_is_said_in_words_and_nothing_is_pressed(mistaken: Plays, name: str) -> None:
+    said = "".join(mistaken[name].lines)
+    assert OTHER_VERSION in said or "speak this version" in said, said
+    assert set(mistaken[name].of("hold")) <= {"hold 0 0"}
