@@ -12,6 +12,7 @@ Rejected: clipping command, rate, and jerk one after the other (each undoes the 
 bound), a planner of time-optimal profiles (an optimiser in a safety function).
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
@@ -72,27 +73,32 @@ class Envelope:
         """Whether every actuator is at neutral and at rest."""
         return all(axis.is_neutral for axis in self._axes)
 
-    def advance(self, target: NDArray[np.float32], dt_s: float) -> Limited:
-        """The command `dt_s` after the newest, as near to `target`, float32 (A,), as the limits let it.
+    def advance(self, target: NDArray[np.float32], dt_s: float, *, num_left: int = 1) -> Limited:
+        """The command `dt_s` after the newest, on the way to `target`, float32 (A,), which is `num_left` steps away.
 
         Time beyond a tick of the policy does not count: a command that stood still in a stall goes on from there as if
         there had been none, and nothing is made up for. No time at all (or no number) moves nothing. Raises ConfigError
         on another number of actuators.
         """
-        return self.plan(target, 1, dt_s)
+        return self._go(target, 1, dt_s, num_left)
 
     def plan(self, target: NDArray[np.float32], num_steps: int, dt_s: float) -> Limited:
         """`num_steps` commands, `dt_s` apart, that go to `target` evenly and are there with the last, if they can be.
 
         Clamps are those of the whole plan. Stopped, it goes to neutral as fast as the limits let it.
         """
+        return self._go(target, num_steps, dt_s, num_steps)
+
+    def _go(self, target: NDArray[np.float32], num_steps: int, dt_s: float, num_left: int) -> Limited:
+        """The first `num_steps` commands of `num_left` to `target`."""
         asked = np.asarray(target, np.float32)
-        if asked.shape != (len(self._axes),) or not 1 <= num_steps <= MAX_STEPS:
+        if asked.shape != (len(self._axes),) or not 1 <= num_steps <= num_left <= MAX_STEPS:
             expected = f"{len(self._axes)} actuators, 1 to {MAX_STEPS} steps"
-            raise ConfigError("not a target of this body", got=(asked.shape, num_steps), expected=expected)
+            raise ConfigError("not a target of this body", got=(asked.shape, num_left), expected=expected)
         dt_s = min(dt_s, self._longest_s) if dt_s > 0 else 0.0  # also if it is no number
         follow = self._return if self.is_stopped else self._follow
-        rows = [follow(axis, want, num_steps, dt_s) for axis, want in zip(self._axes, asked.tolist(), strict=True)]
+        steps = range(num_left, num_left - num_steps, -1)
+        rows = [follow(axis, want, steps, dt_s) for axis, want in zip(self._axes, asked.tolist(), strict=True)]
         commands, targets, clamps = zip(*rows, strict=True)
         return Limited(
             np.array(commands, np.float32).T.copy(),
@@ -115,24 +121,23 @@ class Envelope:
         twin._axes = [copy(axis) for axis in self._axes]
         return twin
 
-    def _return(self, axis: "_Axis", _asked: float, num_steps: int, dt_s: float) -> "_Row":
+    def _return(self, axis: "_Axis", _asked: float, steps: range, dt_s: float) -> "_Row":
         """One actuator's commands to neutral, with all haste."""
-        return (
-            axis.go(axis.neutral, num_steps, dt_s, is_urgent=True),
-            axis.neutral,
-            [False] * len(KINDS),
-        )
+        return axis.go(axis.neutral, [1] * len(steps), dt_s), axis.neutral, [False] * len(KINDS)
 
-    def _follow(self, axis: "_Axis", asked: float, num_steps: int, dt_s: float) -> "_Row":
-        """One actuator's commands, where they lead, and which kinds of limit changed what was asked."""
+    def _follow(self, axis: "_Axis", asked: float, steps: range, dt_s: float) -> "_Row":
+        """One actuator's commands, where they lead, and which kinds of limit changed what was asked.
+
+        steps: how many are left to the target, at each. The jerk counts at the last, where the target should be.
+        """
         is_invalid = not isfinite(asked)
         wanted = axis.neutral if is_invalid else asked
         target = min(max(wanted, axis.minimum), axis.maximum)
-        reach = axis.max_rate * dt_s * num_steps
+        reach = axis.max_rate * dt_s * steps[0]
         in_reach = min(max(target, axis.command - reach), axis.command + reach)
-        commands = axis.go(target, num_steps, dt_s)
-        kinds = [wanted != target, axis.tells(target, in_reach), axis.tells(in_reach, commands[-1]), is_invalid]
-        return commands, target, kinds
+        commands = axis.go(target, steps, dt_s)
+        is_jerky = steps[-1] == 1 and axis.tells(in_reach, commands[-1])
+        return commands, target, [wanted != target, axis.tells(target, in_reach), is_jerky, is_invalid]
 
 
 _Row = tuple[list[float], float, list[bool]]  # commands, where they lead, clamps by kind
@@ -171,12 +176,12 @@ class _Axis:
     def is_neutral(self) -> bool:
         return np.float32(self.command) == np.float32(self.neutral) and abs(self.rate) < 1e-6 * self.max_rate
 
-    def go(self, target: float, num_steps: int, dt_s: float, *, is_urgent: bool = False) -> list[float]:
-        """The next commands toward `target`, which is in range: evenly, or with all haste."""
+    def go(self, target: float, steps: Sequence[int], dt_s: float) -> list[float]:
+        """The next commands toward `target`, which is in range and, at each, so many steps away."""
         commands = []
-        for num_left in range(num_steps, 0, -1):
+        for num_left in steps:
             if dt_s > 0.0:
-                self._step(target, dt_s, 1 if is_urgent else num_left)
+                self._step(target, dt_s, num_left)
             commands.append(self.command)
         return commands
 

@@ -56,6 +56,10 @@ class Client:
         """What `GET /v1/models` says. Raises ServeError if the server cannot be reached."""
         return self.address.models()
 
+    def adapters(self) -> list[dict[str, Any]]:
+        """What `GET /v1/adapters` says. Raises ServeError if the server cannot be reached."""
+        return self.address.adapters()
+
     def session(self, config: SessionConfig | None = None, *, seed: int | None = None) -> "Session":
         """Open a session. Raises ServeError if there is no server, or no free slot."""
         return Session(self.address, config or SessionConfig(seed=seed))
@@ -115,6 +119,18 @@ class Session(SessionFace):
         counts for nothing (`num_late_feedback`).
         """
         self._say(lambda: self._core.execute(state, seq))
+
+    def stop(self) -> None:
+        """Bring the robot to neutral now, whatever the policy wants, until `release`; over a lost connection, too.
+
+        `latest` then reads the plans that do it, and `take_plan` gives them.
+        """
+        self._say(self._core.stop)
+
+    def release(self) -> None:
+        """Let the robot obey the policy again."""
+        self._say(self._core.release)
+        self._await_event("session.updated")
 
     def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""

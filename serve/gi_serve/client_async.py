@@ -108,6 +108,18 @@ class AsyncSession(SessionFace):
         """Tell what was really held in the tick of frame `seq`, default that of the newest answer."""
         await self._send(self._core.execute(state, seq))
 
+    async def stop(self) -> None:
+        """Bring the robot to neutral now, whatever the policy wants, until `release`; over a lost connection, too.
+
+        `latest` then reads the plans that do it, and `take_plan` gives them.
+        """
+        await self._send(self._core.stop())
+
+    async def release(self) -> None:
+        """Let the robot obey the policy again."""
+        await self._send(self._core.release())
+        await self._await_event("session.updated")
+
     async def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""
         await self._send(self._core.reset(seed))

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from gi_model.actions import NEUTRAL, InputState
+from gi_model.embodiment import Embodiment
 from gi_model.errors import ConfigError, ServeError
 from gi_model.frames import Frame, check_frame, resize
 from gi_serve.clock_offset import ClockOffset
+from gi_serve.command_plan import CommandPlan, plan_from_dict
 from gi_serve.protocol import ActionMessage, Codec, FrameMessage, decode_action, encode_frame
 from gi_serve.protocol_json import parse_event
 
@@ -60,6 +62,7 @@ class Action:
     is_late: bool  # later than the session's deadline
     confidence: dict[str, float]  # probability of each factor as chosen
     states: tuple[InputState, ...] = ()  # of every tick of the answer, from the frame's own on
+    plan: CommandPlan | None = None  # where the session drives a robot
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,13 @@ class SessionConfig:
 
     on_late: the fail-safe contract, what `Session.state` is when no answer came for `patience_s`: "neutral" releases
     everything, "hold" keeps what is held but stops moving, "stop" releases everything and raises LateActionError for
-    good. While the connection is down all is released in any case.
+    good. While the connection is down all is released in any case. embodiment: the body that the session drives, None
+    for its adapter's; lockstep: the body waits for each answer, so the server's watchdog sleeps.
     """
 
     seed: int | None = None
     model: str | None = None
+    adapter: str | None = None  # one that the server has for that model
     deadline_ms: float | None = None
     fps: float | None = None  # frames a second that will be sent
     sampling: dict[str, Any] | None = None
@@ -80,6 +85,8 @@ class SessionConfig:
     patience_s: float = 0.5
     timeout_s: float = 30.0  # of a blocking `act` or `reset`
     resume_s: float = 30.0  # how long to try to resume a lost connection; 0: not at all
+    embodiment: Embodiment | None = None
+    lockstep: bool = False
 
     def __post_init__(self) -> None:
         if self.on_late not in get_args(OnLate):
@@ -87,8 +94,10 @@ class SessionConfig:
 
     def to_event(self) -> dict[str, Any]:
         """The `session.update` that opens the stream."""
-        wanted = {name: getattr(self, name) for name in ("seed", "model", "deadline_ms", "fps", "sampling")}
-        event = {"type": "session.update", "resume": self.resume_s > 0}
+        wanted = {name: getattr(self, name) for name in ("seed", "model", "adapter", "deadline_ms", "fps", "sampling")}
+        event: dict[str, Any] = {"type": "session.update", "resume": self.resume_s > 0}
+        event |= {"embodiment": self.embodiment.to_dict()} if self.embodiment is not None else {}
+        event |= {"lockstep": True} if self.lockstep else {}
         return event | {name: value for name, value in wanted.items() if value is not None}
 
 
@@ -107,6 +116,7 @@ class SessionCore:
     def __init__(self, config: SessionConfig, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.config, self.clock = config, clock
         self.model = ModelInfo("", "", 0, 0, 1.0, ())
+        self.adapter: str | None = None
         self.id, self.seed = "", 0
         self.resume_token, self.resume_s = "", 0.0  # no token: a lost connection is the end
         self.goodbye = ""  # why the server ended the session
@@ -124,6 +134,9 @@ class SessionCore:
         self._frame: tuple[int, bytes] | None = None
         self._executed: tuple[int, str] | None = None
         self._reset: str | None = None
+        self.embodiment: Embodiment | None = None  # of the body that the session drives
+        self._plan: CommandPlan | None = None  # the newest that nobody took
+        self._wants_stop = False
 
     # ------------------------------------------------------------------ what to send
 
@@ -155,6 +168,16 @@ class SessionCore:
         self._reset = json.dumps({"type": "session.reset"} | ({} if seed is None else {"seed": seed}))
         return self._reset
 
+    def stop(self) -> str:
+        """The message that brings the robot to neutral."""
+        self._wants_stop = True
+        return json.dumps({"type": "robot.stop"})
+
+    def release(self) -> str:
+        """The message that lets it obey the policy again."""
+        self._wants_stop = False
+        return json.dumps({"type": "robot.release"})
+
     def resuming(self) -> str:
         """The first message on a new connection."""
         event = {"type": "session.resume", "session_id": self.id, "token": self.resume_token}
@@ -162,9 +185,10 @@ class SessionCore:
 
     def after_resume(self, event: dict[str, Any]) -> list[str | bytes]:
         """What the lost connection swallowed, by the server's `session.resumed`: to be sent before anything else."""
+        again: list[str | bytes] = [self.stop()] if self._wants_stop else []
         if self._reset is not None:
-            return [self._reset]
-        last_seq, again = int(event["last_seq"]), list[str | bytes]()
+            return [*again, self._reset]
+        last_seq = int(event["last_seq"])
         if self._executed is not None and self._executed[0] == last_seq > int(event["executed_seq"]):
             again.append(self._executed[1])
         if self._frame is not None and self._frame[0] > last_seq:
@@ -179,7 +203,10 @@ class SessionCore:
         if isinstance(data, bytes):
             message = decode_action(data)
             self._newest_seq = max(self._newest_seq, message.seq)
-            return message if message.seq >= self._first_seq else None
+            if message.seq < self._first_seq:
+                return None
+            self._plan = message.plan or self._plan
+            return message
         event = parse_event(data)
         match event["type"]:
             case "error":
@@ -187,6 +214,8 @@ class SessionCore:
                 return None
             case "session.created" | "session.resumed":
                 self._opened(event)
+            case "robot.plan":
+                self._plan = plan_from_dict(event["plan"])
             case "session.updated":
                 self._reset, self.seed = None, int(event["session"]["seed"])
             case "session.closed" | "session.going_away":
@@ -207,7 +236,13 @@ class SessionCore:
             is_late=message.is_late,
             confidence=dict(zip(self.model.factors, message.confidence[0].tolist(), strict=True)),
             states=message.states,
+            plan=message.plan,
         )
+
+    def take_plan(self) -> CommandPlan | None:
+        """The newest plan, once."""
+        plan, self._plan = self._plan, None
+        return plan
 
     def keep(self, message: ActionMessage) -> None:
         """Put an answer aside that came while something else was awaited."""
@@ -221,7 +256,7 @@ class SessionCore:
 
     def lose(self) -> None:
         """The connection is gone: every key is up until an answer comes over the next."""
-        self.is_down, self._held = True, None
+        self.is_down, self._held, self._plan = True, None, None
 
     def read_offset(self, event: dict[str, Any]) -> ClockOffset:
         """The server's clock, by its answer to `clock.sync`."""
@@ -281,7 +316,11 @@ class SessionCore:
     def _opened(self, event: dict[str, Any]) -> None:
         self.id, self.seed = event["session"]["id"], int(event["session"]["seed"])
         self.model = read_model(event["model"])
+        if (adapter := event["session"].get("adapter")) is not None:  # its rate is that of the play it learned from
+            self.adapter, self.model = adapter["name"], replace(self.model, fps=float(adapter["fps"]))
         self._since_ns = self.clock()
+        if (robot := event["session"].get("robot")) is not None:
+            self.embodiment = Embodiment.from_dict(robot["embodiment"])
         if (resume := event.get("resume")) is not None:
             self.resume_token, self.resume_s = resume["token"], min(float(resume["timeout_s"]), self.config.resume_s)
 
@@ -305,6 +344,11 @@ class SessionFace:
     def model(self) -> ModelInfo:
         """What plays."""
         return self._core.model
+
+    @property
+    def adapter(self) -> str | None:
+        """What plays with it, by name; None: the model alone."""
+        return self._core.adapter
 
     @property
     def seed(self) -> int:
@@ -334,6 +378,15 @@ class SessionFace:
     def due(self) -> InputState | None:
         """What to begin to hold now, None to go on: each tick of an answer once, when its time comes."""
         return self._core.due()
+
+    @property
+    def embodiment(self) -> Embodiment | None:
+        """The body that the session drives, if it drives one."""
+        return self._core.embodiment
+
+    def take_plan(self) -> CommandPlan | None:
+        """The newest commands for the body that nobody took yet, of an answer or of a stop; None if there are none."""
+        return self._core.take_plan()
 
     @property
     def num_late_feedback(self) -> int:

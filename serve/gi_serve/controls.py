@@ -12,7 +12,9 @@ import struct
 from functools import lru_cache
 from typing import Final
 
-from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputState
+import numpy as np
+
+from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, ActionSpace, Gamepad, InputState
 from gi_model.errors import ActionError, ServeError
 
 MAX_KEYS: Final = 8
@@ -20,6 +22,12 @@ _RECORD: Final = struct.Struct("<BBBx8s2h2hI6f")
 RECORD_SIZE: Final = _RECORD.size
 _KEY_ID: Final = {key: index + 1 for index, key in enumerate(KEYS)}
 _GAMEPAD: Final = 1
+
+
+@lru_cache(maxsize=16384)
+def decode_tokens(space: ActionSpace, tokens: bytes) -> InputState:
+    """`space.decode` of int64 token bytes; cached like the rest."""
+    return space.decode(np.frombuffer(tokens, np.int64))
 
 
 @lru_cache(maxsize=16384)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from gi_serve.command_plan import CommandPlan
 from gi_serve.problems import FRAME_SUPERSEDED, SESSION_CLOSED, Problem
 from gi_serve.protocol import ActionMessage
 from gi_serve.sessions import Session
@@ -39,6 +40,13 @@ class PostedFrames:
 
     def needs_keyframe(self, session: Session) -> None:
         """Requests carry images, never video."""
+
+    def planned(self, session: Session, plan: CommandPlan, answer: ActionMessage | None) -> None:
+        """The next answer says so."""
+
+    def is_unsent(self, _session: Session) -> bool:
+        """An answer is handed over at once."""
+        return False
 
     def closed(self, session: Session, reason: str) -> None:
         """No request will be answered any more."""

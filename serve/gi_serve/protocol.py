@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gi_model.actions import InputState
 from gi_model.errors import ServeError
+from gi_serve.command_plan import CommandPlan, pack_plan, unpack_plan
 from gi_serve.controls import RECORD_SIZE, pack_state, unpack_state
 
 VERSION: Final = 1
@@ -35,6 +36,7 @@ _HEADER: Final = struct.Struct("<BBBBIQq")
 _SIZE: Final = struct.Struct("<HH")  # width, height
 _ANSWER: Final = struct.Struct("<IIHBB")  # age us, frames dropped, tokens a tick, horizon, factors
 _LATE: Final = 1
+_PLANNED: Final = 2
 _MAX_U32: Final = 2**32 - 1
 
 
@@ -85,6 +87,7 @@ class ActionMessage:
     tokens: NDArray[np.int64]  # (horizon, K)
     confidence: NDArray[np.float32]  # (horizon, F): the probability of each factor as chosen
     stream_id: int = 0
+    plan: CommandPlan | None = None  # where the session drives a robot
 
 
 # ---------------------------------------------------------------------- frames
@@ -131,7 +134,7 @@ def encode_action(message: ActionMessage) -> bytes:
     """Bytes of an action message. Raises ProtocolError on a field that does not fit."""
     horizon, num_tokens = message.tokens.shape
     num_factors = message.confidence.shape[1]
-    header = _pack_header(Kind.ACTION, message, flags=_LATE * message.is_late)
+    header = _pack_header(Kind.ACTION, message, flags=_LATE * message.is_late | _PLANNED * (message.plan is not None))
     age_us, num_dropped = min(message.age_us, _MAX_U32), min(message.num_dropped, _MAX_U32)
     try:
         answer = _ANSWER.pack(age_us, num_dropped, num_tokens, horizon, num_factors)
@@ -139,21 +142,23 @@ def encode_action(message: ActionMessage) -> bytes:
     except struct.error as error:
         raise ProtocolError("action does not fit the binary form", got=message.states, do=str(error)) from error
     tokens, confidence = message.tokens.astype("<i2").tobytes(), message.confidence.astype("<f4").tobytes()
-    return b"".join((header, answer, *states, tokens, confidence))
+    plan = b"" if message.plan is None else pack_plan(message.plan)
+    return b"".join((header, answer, *states, tokens, confidence, plan))
 
 
 def decode_action(data: bytes) -> ActionMessage:
     """Inverse of `encode_action`. Raises ProtocolError on anything else."""
     codec, flags, stream_id, seq, capture_ns = _unpack_header(data, Kind.ACTION)
-    if codec or flags & ~_LATE:
-        raise ProtocolError("action has an unknown codec or flags", got=(codec, flags), expected="0 and 0 or 1")
+    if codec or flags & ~(_LATE | _PLANNED):
+        raise ProtocolError("action has an unknown codec or flags", got=(codec, flags), expected="0 and 0 to 3")
     first = _HEADER.size + _ANSWER.size
     if len(data) < first:
         raise ProtocolError("action is cut short", got=f"{len(data)} bytes", expected=f"at least {first}")
     age_us, num_dropped, num_tokens, horizon, num_factors = _ANSWER.unpack_from(data, _HEADER.size)
     after_states = first + horizon * RECORD_SIZE
     after_tokens = after_states + horizon * num_tokens * 2
-    if not horizon or len(data) != after_tokens + horizon * num_factors * 4:
+    end = after_tokens + horizon * num_factors * 4
+    if not horizon or not (len(data) == end or (flags & _PLANNED and len(data) > end)):
         expected = f"{horizon} ticks of {num_tokens} tokens and {num_factors} factors"
         raise ProtocolError("action of the wrong size", got=f"{len(data)} bytes", expected=expected)
     tokens = np.frombuffer(data, "<i2", horizon * num_tokens, after_states).reshape(horizon, num_tokens)
@@ -168,7 +173,15 @@ def decode_action(data: bytes) -> ActionMessage:
         tokens=tokens.astype(np.int64),
         confidence=confidence.astype(np.float32),
         stream_id=stream_id,
+        plan=_unpack_plan(data[end:]) if flags & _PLANNED else None,
     )
+
+
+def _unpack_plan(data: bytes) -> CommandPlan:
+    try:
+        return unpack_plan(data)
+    except ServeError as error:
+        raise ProtocolError("action holds an impossible plan", do=str(error)) from error
 
 
 def _unpack_states(data: bytes) -> tuple[InputState, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from gi_model.actions import InputState
 from gi_model.errors import GiError
+from gi_serve.command_plan import plan_from_dict, plan_to_dict
 from gi_serve.protocol import (
     MAX_SEQ,
     MAX_STREAM_ID,
@@ -76,6 +77,7 @@ def frame_from_event(event: Mapping[str, Any]) -> FrameMessage:
 
 def action_to_event(message: ActionMessage) -> dict[str, Any]:
     """The `action.chunk` event of an action message."""
+    plan = {} if message.plan is None else {"plan": plan_to_dict(message.plan)}
     return {
         "type": "action.chunk",
         "stream_id": message.stream_id,
@@ -87,6 +89,7 @@ def action_to_event(message: ActionMessage) -> dict[str, Any]:
         "actions": [state.to_dict() for state in message.states],
         "tokens": message.tokens.tolist(),
         "confidence": np.round(message.confidence.astype(np.float64), 6).tolist(),
+        **plan,
     }
 
 
@@ -100,6 +103,7 @@ def action_from_event(event: Mapping[str, Any]) -> ActionMessage:
     try:
         tokens, confidence = np.array(event["tokens"], np.int64), np.array(event["confidence"], np.float32)
         states = tuple(InputState.from_dict(state) for state in event["actions"])
+        plan = plan_from_dict(event["plan"]) if "plan" in event else None
     except (GiError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ProtocolError("not an action", do=str(error)) from error
     if tokens.ndim != 2 or confidence.ndim != 2 or not len(states) == len(tokens) == len(confidence):
@@ -114,6 +118,7 @@ def action_from_event(event: Mapping[str, Any]) -> ActionMessage:
         tokens=tokens,
         confidence=confidence,
         stream_id=_whole(event, "stream_id", 0, MAX_STREAM_ID),
+        plan=plan,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gi_serve.command_plan import Cause
 from gi_serve.protocol import MAX_SEQ, MAX_STREAM_ID
 from gi_serve.schemas import ModelView, SessionView
 
@@ -80,6 +81,24 @@ class SessionGoingAway(ServerEvent):
     grace_s: Annotated[float, Field(ge=0)]
 
 
+class PlanBody(BaseModel):
+    """Commands of the coming tick, for a session that drives a robot."""
+
+    model_config = ConfigDict(extra="forbid")
+    cause: Cause
+    command_hz: float
+    commands: list[list[float]] = Field(description="A row a step: one number an actuator.")
+    clamps: list[list[str]] = Field(description="Of each actuator: the kinds of limit that changed what was asked.")
+
+
+class RobotPlan(ServerEvent):
+    """The robot is to go to neutral, for no frame: it was stopped, or no frame came in time."""
+
+    type: Literal["robot.plan"]
+    stream_id: _StreamId
+    plan: PlanBody
+
+
 class ActionChunk(ServerEvent):
     """An action (`gi.v1.json`; in `gi.v1.bin` it is a binary message)."""
 
@@ -93,6 +112,7 @@ class ActionChunk(ServerEvent):
     actions: list[dict[str, Any]] = Field(description="What to hold in each tick; what is neutral is left out.")
     tokens: list[list[int]]
     confidence: list[list[float]]
+    plan: PlanBody | None = None
 
 
 class FrameDropped(ServerEvent):

@@ -8,33 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gi_model.embodiment import Actuator, Camera, Embodiment, Source
+from gi_model.embodiment import Actuator, Embodiment
 from gi_model.envelope import KINDS, Envelope, Limited
 from gi_model.errors import ConfigError
+from tests.model.limited_body import FPS, HZ, STICKS, Observer, actuator, body
 
-EPS = float(np.finfo(np.float32).eps)
-FPS, HZ = 20.0, 200.0
 NUM_STEPS, DT = 10, 1 / HZ
-STICKS = ("left_stick.y", "right_stick.x", "triggers.y")
 
 numbers = st.floats(width=32) | st.floats(-5, 5, width=32)  # NaN and inf among them
 durations = st.floats() | st.floats(1e-4, 0.2) | st.sampled_from([DT, 1 / FPS, 1.0])
-
-
-def actuator(name: str, stick: str, **changes: Any) -> Actuator:
-    facts: dict[str, Any] = {
-        "unit": "m/s",
-        "neutral": 0.0,
-        "minimum": -1.0,
-        "maximum": 1.0,
-        "max_rate": 2.0,
-        "max_jerk": 20.0,
-    }
-    return Actuator(name=name, **(facts | changes), sources=(Source(stick, 1.0),))
-
-
-def body(*actuators: Actuator) -> Embodiment:
-    return Embodiment("body", FPS, HZ, 200.0, Camera(64, 48, FPS, 0.0), actuators)
 
 
 @st.composite
@@ -54,32 +36,6 @@ def bodies(draw: st.DrawFn) -> Embodiment:
         )
 
     return body(*(limits(index) for index in range(draw(st.integers(1, 3)))))
-
-
-class Observer:
-    """Watches what comes out of an envelope as an actuator would, in float32, and checks every limit."""
-
-    def __init__(self, limits: Embodiment) -> None:
-        self.limits = limits
-        self.command = limits.neutral.astype(np.float64)
-        self.rate = np.zeros(limits.num_actuators)
-        self.slack = np.zeros(limits.num_actuators)  # of the rate before: what rounding may have added
-
-    def see(self, command: NDArray[np.float32], dt_s: float) -> None:
-        dt_s = min(dt_s, 1 / FPS)  # in a stall time stands still
-        assert command.dtype == np.float32
-        assert np.all((command >= self.limits.minimum) & (command <= self.limits.maximum))
-        if not dt_s > 0:
-            assert np.all(command == self.command.astype(np.float32))
-            return
-        size = np.maximum(np.abs(self.limits.minimum), np.abs(self.limits.maximum)).astype(np.float64)
-        rate, slack = (command - self.command) / dt_s, 2 * EPS * size / dt_s
-        most = np.array([each.max_rate for each in self.limits.actuators])
-        jerk = np.array([np.inf if each.max_jerk is None else each.max_jerk for each in self.limits.actuators])
-        assert np.all(np.abs(rate) <= most * (1 + 1e-6) + slack)
-        with np.errstate(invalid="ignore", over="ignore"):
-            assert np.all(np.abs(rate - self.rate) <= jerk * dt_s * (1 + 1e-6) + slack + self.slack)
-        self.command, self.rate, self.slack = command.astype(np.float64), rate, slack
 
 
 asks = st.tuples(st.lists(numbers, min_size=3, max_size=3), durations)

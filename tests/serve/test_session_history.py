@@ -14,6 +14,7 @@ from gi_model.config import preset
 from gi_model.policy import Policy
 from gi_model.policy_stepper import PolicyStepper
 from gi_model.stepper import Sampling
+from gi_serve.command_plan import CommandPlan
 from gi_serve.engine import Engine
 from gi_serve.metrics import ModelMetrics
 from gi_serve.problems import Problem
@@ -248,6 +249,12 @@ class Listener:
 
     def needs_keyframe(self, session: Session) -> None:
         raise AssertionError("there is no video")
+
+    def planned(self, session: Session, plan: CommandPlan, answer: ActionMessage | None) -> None:
+        raise AssertionError("there is no robot")
+
+    def is_unsent(self, session: Session) -> bool:
+        return False
 
     def closed(self, session: Session, reason: str) -> None:
         self.heard.set()
