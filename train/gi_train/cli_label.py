@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    from gi_train.cli_posttrain_study import study_posttrain_command
+
     app.command("label")(label_command)
     app.command("strip-labels")(strip_labels_command)
     study = typer.Typer(no_args_is_help=True, help="Experiments that answer one question, from recording to chart.")
     study.command("labels")(study_labels_command)
-    study.callback()(_group)
+    study.command("posttrain")(study_posttrain_command)
     app.add_typer(study, name="study")
 
 
@@ -135,10 +137,6 @@ def study_labels_command(
     )
     with stoppable("finished stages are kept: the same call goes on from here"):
         run_study(study, Console())
-
-
-def _group() -> None:
-    """Makes a group of one command a group."""
 
 
 def evaluate_idm_and_print(checkpoint: str, corpora: list[str], *, split: str, out: Path | None, quiet: bool) -> None:
