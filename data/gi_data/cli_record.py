@@ -45,15 +45,25 @@ def record_command(
     last: Annotated[
         str | None, typer.Option(help="With --window: keep only the last 30s (or 2m) in memory; F9 or SIGUSR1 saves.")
     ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Show the game's page (web/arena) and record who plays there and agrees.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="With --browser: 0 picks a free one.", min=0, max=65535)] = 8000,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Record a player: video and the input state of every tick. The same command again continues what is missing.
 
     Example: gi record doom/defend_the_center --episodes 12 --seed 0 --out runs/recordings
+    People, in a page: gi record web/arena --browser --out runs/played
     Yourself, in any game: gi record mygame --window "My Game" --last 30s --out runs/mine
     """
     from gi_data.record import RecordPlan
 
+    if browser:
+        from gi_data.cli_record_browser import record_from_browser
+
+        record_from_browser(game, out=out, port=port, as_json=as_json)
+        return
     if window is not None:
         from gi_data.cli_record_window import record_from_window
 

@@ -53,6 +53,13 @@ def serve_command(
         Path | None,
         typer.Option(help="Folder that gets every frame and action, for `gi replay`: a film of the players."),
     ] = None,
+    record_play: Annotated[
+        Path | None, typer.Option(help="Folder for what people play in pages of this server and agree to record.")
+    ] = None,
+    playground: Annotated[
+        bool | None,
+        typer.Option("--playground/--no-playground", help="Pages at /, and who may watch sessions. Off if --insecure."),
+    ] = None,
     models_dir: Annotated[
         Path | None, typer.Option(help="Below it, admins may load models while the server runs.")
     ] = None,
@@ -128,6 +135,8 @@ def serve_command(
             idle_timeout_s=idle_timeout,
             resume_timeout_s=resume_timeout,
             record_dir=record_sessions,
+            play_dir=record_play,
+            has_pages=not insecure if playground is None else playground,
             admits_late=not admission,
             drain_s=drain_seconds,
         )
@@ -138,7 +147,12 @@ def serve_command(
         server = Server(service, tls=tls)
         end_quietly_on_sigterm()
         facts = {**_describe(service), **_address_of(bound.getsockname(), tls)}
-        facts |= {"device": loader.device, "threads": threads, "max_sessions": max_sessions}
+        facts |= {
+            "has_pages": config.has_pages,
+            "device": loader.device,
+            "threads": threads,
+            "max_sessions": max_sessions,
+        }
         with _short_pauses():
             server.serve_on(bound, on_ready=lambda: _announce(facts, as_json=as_json))
 
@@ -250,4 +264,6 @@ def _announce(facts: dict[str, object], *, as_json: bool) -> None:
             f"[bold]{each['model']}[/], {each['fps']:g} fps, on {facts['device']}, {facts['threads']} thread(s)"
         )
     console.print(f"up to {facts['max_sessions']} players at [bold]{facts['url']}[/]  (docs: {facts['url']}/docs)")
+    if facts["has_pages"]:
+        console.print(f"watch them at [bold]{facts['url']}/playground/[/]", highlight=False)
     console.print("Ctrl-C ends it.")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-FOLDERS: Final = ("client", "game", "playground", "shared")
+FOLDERS: Final = ("client", "examples", "game", "playground", "shared")
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -47,7 +47,7 @@ class UploadLimits:
 
     max_bytes: int = 512 * 1024 * 1024
     max_open: int = 16
-    chunks_per_s: float = 20.0
+    chunks_per_s: float = 40.0  # a program records faster than a person plays
     silence_s: float = 30.0
 
 

@@ -38,7 +38,7 @@ from gi_serve.sessions import Session
 MAX_WATCHERS: Final = 8  # of a server: each costs the event loop about a millisecond a second
 UPDATES_A_SECOND: Final = 10.0
 ANSWERS_KEPT: Final = 64
-JPEG_QUALITY: Final = 80
+JPEG_QUALITY: Final = 92
 _COUNTERS: Final = ("num_frames", "num_answers", "num_dropped", "num_late")
 
 

@@ -145,7 +145,7 @@ async function connect() {
       pause(words);
     } else if (["down", "resumed", "error", "going away"].includes(kind)) element("live").textContent = words;
   };
-  return play(session, { source: canvas, target: inputs, fps: session.model.fps, onStatus: tell });
+  return play(session, { source: canvas, target: inputs, fps: TICKS_A_SECOND, onStatus: tell }); // the rate it was recorded at
 }
 
 // ---------------------------------------------------------------- recording
