@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from gi_model.cli import build_app
 from gi_model.errors import ConfigError
 from gi_train.episodes import EpisodeResult, ResultsFile
 from gi_train.posttrain_study import PosttrainStudy, plan_data, plan_run, plan_untrained
 from gi_train.posttrain_study_report import ARMS, paired_gain, write_study
 from gi_train.run_files import RunPaths
+from tests.train.parsing import check_command
 
 GAME = "doom/a"
 
@@ -58,13 +57,7 @@ def test_every_command_of_the_plan_exists(tmp_path: Path) -> None:
     stages = [*plan_data(study), plan_untrained(study, 0), *(s for arm in ARMS for s in plan_run(study, arm, 5, 0))]
     for stage in stages:
         for argv in stage.commands:
-            command = typer.main.get_command(build_app())
-            context = command.make_context("gi", list(argv[1:]), resilient_parsing=False)
-            while isinstance(command, typer.core.TyperGroup):
-                name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-                assert found is not None
-                command = found
-                context = command.make_context(name, rest, parent=context)
+            check_command(argv)
 
 
 def test_another_number_of_steps_trains_anew_and_records_nothing_anew(tmp_path: Path) -> None:

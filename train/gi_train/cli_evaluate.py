@@ -11,6 +11,7 @@ from gi_model.errors import ConfigError
 from gi_train import cli_label
 from gi_train.stopping import stoppable
 
+DEMO = Path("runs/demo")
 DEMO_GAMES = "doom/defend_the_center,doom/health_gathering_supreme,doom/gather"
 
 
@@ -136,17 +137,29 @@ def report_command(
 
 
 def demo_command(
+    what: Annotated[
+        Literal["games", "robot"],
+        typer.Argument(help="games: pretrain a policy and play. robot: adapt that policy to a simulated robot."),
+    ] = "games",
     minutes: Annotated[
         float, typer.Option(help="About how long it may take on two cores; scales data, training, and play.")
     ] = 10.0,
     scenarios: Annotated[str, typer.Option(help="Games, with commas between.")] = DEMO_GAMES,
-    out: Annotated[Path, typer.Option(help="Folder of the demo; finished stages in it are kept.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the demo; finished stages in it are kept (default: runs/demo, runs/demo-robot)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Fixes recording and training.")] = 0,
     episodes: Annotated[
         int | None, typer.Option(help="Test episodes a game (default: 40, fewer in a shorter demo).")
     ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="robot: checkpoint to adapt (default: that of gi demo, made if it is missing).")
+    ] = None,
 ) -> None:
     """Live the whole life on real games: record, shard, pretrain, serve, play in real time, report.
+
+    gi demo robot goes on from there: record a few minutes of teleoperation, post-train an adapter, serve it, drive.
 
     Stop it with Ctrl-C at any time: the same call goes on from there.
 
@@ -154,9 +167,20 @@ def demo_command(
     """
     from gi_train.demo import Demo, run_demo
 
-    demo = Demo.sized(minutes, games=scenarios.split(","), out=out, seed=seed, episodes=episodes)
+    is_robot = what == "robot"
+    place = DEMO if out is None or is_robot else out
+    demo = Demo.sized(
+        10.0 if is_robot else minutes, games=scenarios.split(","), out=place, seed=seed, episodes=episodes
+    )
     with stoppable("finished stages are kept: the same call goes on from here"):
-        run_demo(demo, Console())
+        if is_robot:
+            from gi_train.demo_robot import RobotDemo, run_robot_demo
+
+            place = out or DEMO.with_name("demo-robot")
+            robot = RobotDemo.sized(minutes, base=base, base_demo=demo, out=place, seed=seed)
+            run_robot_demo(robot, Console())
+        else:
+            run_demo(demo, Console())
 
 
 def _existing(path: Path) -> Path:

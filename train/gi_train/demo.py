@@ -183,9 +183,9 @@ def write_facts(demo: Demo, seconds: dict[str, float]) -> None:
 
 
 @contextmanager
-def serve(stages: Stages, checkpoint: Path) -> Iterator[str]:
+def serve(stages: Stages, checkpoint: Path, *more: str) -> Iterator[str]:
     """The API server over `checkpoint` on a free loopback port; yields its address once it is ready."""
-    command = _gi("serve", "--checkpoint", checkpoint, "--port", 0, "--max-sessions", 2 * PLAYERS, "--json")
+    command = _gi("serve", "--checkpoint", checkpoint, "--port", 0, "--max-sessions", 2 * PLAYERS, "--json", *more)
     with stages.beside("serve", command) as server:
         yield wait_until_ready(server)
 
