@@ -48,6 +48,11 @@ class Page:
         self.send("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
+    def visit(self, url: str, ready: str = "true") -> None:
+        """Go to an address and wait until `ready` is true there."""
+        self.send("Page.navigate", url=url)
+        self.wait(f"location.href.startsWith({json.dumps(url.partition('?')[0])}) && Boolean({ready})")
+
     def evaluate(self, expression: str) -> Any:
         """Value of an expression, promises awaited; an exception on the page is one here."""
         result = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)

@@ -45,6 +45,11 @@ class Upload:
     extra: dict[str, JsonScalar] = field(default_factory=dict)
     end_us: int | None = None
 
+    def end_after(self, last_us: int) -> int:
+        """The end of the tick of the last picture, if the page said so; else that picture, whose tick may be cut off."""
+        told = self.end_us or 0
+        return told if last_us < told <= last_us + 1.5e6 / self.fps else last_us
+
     def write(self, folder: Path) -> None:
         """Write it into its spool folder. Raises CorpusError if the disk refuses."""
         facts = {**asdict(replace(self, bindings=Bindings())), "bindings": self.bindings.to_dict()}
@@ -83,7 +88,7 @@ class PageImporter:
             game=upload.game,
             fps=upload.fps,
             start_ns=first_us * 1000,
-            end_ns=max(last_us, upload.end_us or 0) * 1000,
+            end_ns=upload.end_after(last_us) * 1000,
             frames=partial(chunks.frames, height=upload.height, width=upload.width),
             events=chunks.events,
             bindings=upload.bindings,

@@ -1,7 +1,7 @@
 // The page of the game: who plays, whether it is recorded, and what a person is told.
 //
 // ?seed=3 the arena · ?player=person|demonstrator|random|idle|server starts at once · ?fast programs play as fast as the
-// machine can · ?episodes=8 as many in a row, seed after seed · ?record records programs (a person ticks the box).
+// machine can · ?episodes=8 as many in a row, seed after seed · ?seconds=10 shorter games · ?record records programs (a person ticks the box).
 // `window.game` tells scripts the score.
 
 import { Inputs, NEUTRAL, Session, play } from "../client/gi-client.js";
@@ -10,14 +10,16 @@ import { Controls, BINDINGS } from "./controls.js";
 import { Loop, TICKS_A_SECOND } from "./loop.js";
 import { Demonstrator, IdlePlayer, RandomPlayer } from "./players.js";
 import { Renderer } from "./renderer.js";
-import { STEPS_A_SECOND, World } from "./world.js";
+import { SECONDS, STEPS_A_SECOND, World } from "./world.js";
 
 const GAME = "web/arena";
 const RECORDED = { width: 160, height: 120 };
 const PROGRAMS = { demonstrator: Demonstrator, random: RandomPlayer, idle: IdlePlayer };
 const LABELS = { demonstrator: "The demonstrator", server: "The server's policy", random: "Random", idle: "Idle" };
+const GOAL = "Hit as many drones as you can before the time is up.";
 const wishes = new URLSearchParams(location.search);
 const element = (id) => document.getElementById(id);
+const seconds = Number(wishes.get("seconds")) || SECONDS;
 const canvas = element("screen");
 
 const controls = new Controls(canvas);
@@ -56,7 +58,7 @@ async function start({ seed = Number(element("seed").value) || 0, who = "person"
   player = who;
   program = PROGRAMS[who] ? new PROGRAMS[who]() : null;
   program?.reset(seed);
-  const world = new World(seed);
+  const world = new World(seed, seconds);
   renderer.draw(world);
   say("");
   try {
@@ -221,7 +223,7 @@ function complain(words) {
   say(words);
   if (state !== "over") {
     state = "menu";
-    show("Drone Arena", "Sixty seconds. Hit as many drones as you can.", menu());
+    show("Drone Arena", GOAL, menu());
   }
 }
 
@@ -244,7 +246,7 @@ canvas.addEventListener("contextlost", () => pause("The picture was lost: every 
 addEventListener("error", (event) => complain(`The page failed: ${event.message}`));
 for (const form of ["consent", "keyed"]) element(form).addEventListener("submit", (event) => event.preventDefault());
 element("programs").append(...Object.entries(LABELS).map(([who, label]) => button(label, () => start({ who }))));
-show("Drone Arena", "Sixty seconds. Hit as many drones as you can.", menu());
+show("Drone Arena", GOAL, menu());
 
 window.game = {
   start,
@@ -260,7 +262,7 @@ window.game = {
 };
 
 element("seed").value = Number(wishes.get("seed")) || 0;
-renderer.draw(new World(Number(element("seed").value)));
+renderer.draw(new World(Number(element("seed").value), seconds));
 await askAboutRecording();
 game.isReady = true;
 if (wishes.get("player") in { ...LABELS }) {

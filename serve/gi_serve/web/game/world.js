@@ -20,8 +20,9 @@ const RESPAWN = 45;
 const NUM_BLOCKS = 26;
 
 export class World {
-  constructor(seed = 0) {
+  constructor(seed = 0, seconds = SECONDS) {
     this.seed = seed;
+    this.seconds = seconds;
     this.random = randomOf(seed);
     this.cells = drawArena(this.random);
     this.step = 0;
@@ -36,11 +37,11 @@ export class World {
   }
 
   get isOver() {
-    return this.step >= SECONDS * STEPS_A_SECOND;
+    return this.step >= this.seconds * STEPS_A_SECOND;
   }
 
   get secondsLeft() {
-    return Math.max(0, SECONDS - this.step * DT);
+    return Math.max(0, this.seconds - this.step * DT);
   }
 
   /** Whether there is a wall at a point. */
