@@ -12,11 +12,10 @@ Rejected: clipping command, rate, and jerk one after the other (each undoes the 
 bound), a planner of time-optimal profiles (an optimiser in a safety function).
 """
 
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,32 +72,35 @@ class Envelope:
         """Whether every actuator is at neutral and at rest."""
         return all(axis.is_neutral for axis in self._axes)
 
-    def advance(self, target: NDArray[np.float32], dt_s: float, *, num_left: int = 1) -> Limited:
-        """The command `dt_s` after the newest, on the way to `target`, float32 (A,), which is `num_left` steps away.
+    def advance(self, target: NDArray[np.float32], dt_s: float, *, pace: NDArray[np.float32] | None = None) -> Limited:
+        """The command `dt_s` after the newest, as near to `target`, float32 (A,), as the limits let it.
 
+        pace: how fast the target itself moves on, float32 (A,), unit/s; None: it stands, and is met at rest.
         Time beyond a tick of the policy does not count: a command that stood still in a stall goes on from there as if
         there had been none, and nothing is made up for. No time at all (or no number) moves nothing. Raises ConfigError
         on another number of actuators.
         """
-        return self._go(target, 1, dt_s, num_left)
+        return self._go(target, 1, dt_s, pace)
 
     def plan(self, target: NDArray[np.float32], num_steps: int, dt_s: float) -> Limited:
         """`num_steps` commands, `dt_s` apart, that go to `target` evenly and are there with the last, if they can be.
 
         Clamps are those of the whole plan. Stopped, it goes to neutral as fast as the limits let it.
         """
-        return self._go(target, num_steps, dt_s, num_steps)
+        return self._go(target, num_steps, dt_s, None)
 
-    def _go(self, target: NDArray[np.float32], num_steps: int, dt_s: float, num_left: int) -> Limited:
-        """The first `num_steps` commands of `num_left` to `target`."""
+    def _go(
+        self, target: NDArray[np.float32], num_steps: int, dt_s: float, pace: NDArray[np.float32] | None
+    ) -> Limited:
         asked = np.asarray(target, np.float32)
-        if asked.shape != (len(self._axes),) or not 1 <= num_steps <= num_left <= MAX_STEPS:
+        paces = np.zeros(len(self._axes)) if pace is None else np.nan_to_num(pace, posinf=0.0, neginf=0.0)
+        if not asked.shape == paces.shape == (len(self._axes),) or not 1 <= num_steps <= MAX_STEPS:
             expected = f"{len(self._axes)} actuators, 1 to {MAX_STEPS} steps"
-            raise ConfigError("not a target of this body", got=(asked.shape, num_left), expected=expected)
+            raise ConfigError("not a target of this body", got=(asked.shape, num_steps), expected=expected)
         dt_s = min(dt_s, self._longest_s) if dt_s > 0 else 0.0  # also if it is no number
         follow = self._return if self.is_stopped else self._follow
-        steps = range(num_left, num_left - num_steps, -1)
-        rows = [follow(axis, want, steps, dt_s) for axis, want in zip(self._axes, asked.tolist(), strict=True)]
+        wants = zip(self._axes, asked.tolist(), paces.tolist(), strict=True)
+        rows = [follow(axis, _Want(want, pace, num_steps, dt_s)) for axis, want, pace in wants]
         commands, targets, clamps = zip(*rows, strict=True)
         return Limited(
             np.array(commands, np.float32).T.copy(),
@@ -121,26 +123,33 @@ class Envelope:
         twin._axes = [copy(axis) for axis in self._axes]
         return twin
 
-    def _return(self, axis: "_Axis", _asked: float, steps: range, dt_s: float) -> "_Row":
+    def _return(self, axis: "_Axis", want: "_Want") -> "_Row":
         """One actuator's commands to neutral, with all haste."""
-        return axis.go(axis.neutral, [1] * len(steps), dt_s), axis.neutral, [False] * len(KINDS)
+        commands = [axis.step(axis.neutral, want.dt_s) for _ in range(want.num_steps)]
+        return commands, axis.neutral, [False] * len(KINDS)
 
-    def _follow(self, axis: "_Axis", asked: float, steps: range, dt_s: float) -> "_Row":
-        """One actuator's commands, where they lead, and which kinds of limit changed what was asked.
-
-        steps: how many are left to the target, at each. The jerk counts at the last, where the target should be.
-        """
-        is_invalid = not isfinite(asked)
-        wanted = axis.neutral if is_invalid else asked
+    def _follow(self, axis: "_Axis", want: "_Want") -> "_Row":
+        """One actuator's commands, where they lead, and which kinds of limit changed what was asked."""
+        is_invalid = not isfinite(want.target)
+        wanted = axis.neutral if is_invalid else want.target
         target = min(max(wanted, axis.minimum), axis.maximum)
-        reach = axis.max_rate * dt_s * steps[0]
+        reach = axis.max_rate * want.dt_s * want.num_steps
         in_reach = min(max(target, axis.command - reach), axis.command + reach)
-        commands = axis.go(target, steps, dt_s)
-        is_jerky = steps[-1] == 1 and axis.tells(in_reach, commands[-1])
-        return commands, target, [wanted != target, axis.tells(target, in_reach), is_jerky, is_invalid]
+        commands = [axis.step(target, want.dt_s, num_left, want.pace) for num_left in range(want.num_steps, 0, -1)]
+        kinds = [wanted != target, axis.tells(target, in_reach), axis.tells(in_reach, commands[-1]), is_invalid]
+        return commands, target, kinds
 
 
 _Row = tuple[list[float], float, list[bool]]  # commands, where they lead, clamps by kind
+
+
+class _Want(NamedTuple):
+    """What is asked of one actuator."""
+
+    target: float
+    pace: float
+    num_steps: int
+    dt_s: float
 
 
 @dataclass(slots=True)
@@ -169,38 +178,32 @@ class _Axis:
         return 1e-9 * (self.maximum - self.minimum)
 
     def tells(self, a: float, b: float) -> bool:
-        """Whether it tells two commands apart."""
-        return np.float32(a) != np.float32(b) and abs(a - b) > self.tiny
+        """Whether two commands differ by more than what float32 rounds away."""
+        return abs(a - b) > 2.0**-21 * max(abs(self.minimum), abs(self.maximum))
 
     @property
     def is_neutral(self) -> bool:
         return np.float32(self.command) == np.float32(self.neutral) and abs(self.rate) < 1e-6 * self.max_rate
 
-    def go(self, target: float, steps: Sequence[int], dt_s: float) -> list[float]:
-        """The next commands toward `target`, which is in range and, at each, so many steps away."""
-        commands = []
-        for num_left in steps:
-            if dt_s > 0.0:
-                self._step(target, dt_s, num_left)
-            commands.append(self.command)
-        return commands
+    def step(self, target: float, dt_s: float, num_left: int = 1, pace: float = 0.0) -> float:
+        """The next command toward `target`, which is in range, so many steps away, and moves on at `pace`."""
+        if dt_s > 0.0:
+            self.rate = self._choose_rate(target - self.command, dt_s, num_left, pace)
+            command = min(max(self.command + self.rate * dt_s, self.minimum), self.maximum)
+            self.command = command if abs(command - target) > self.tiny else target
+        return self.command
 
-    def _step(self, target: float, dt_s: float, num_left: int) -> None:
-        """One step toward `target`, `num_left` steps away."""
-        self.rate = self._choose_rate(target - self.command, dt_s, num_left)
-        command = min(max(self.command + self.rate * dt_s, self.minimum), self.maximum)
-        self.command = command if abs(command - target) > self.tiny else target
-
-    def _choose_rate(self, distance: float, dt_s: float, num_left: int) -> float:
+    def _choose_rate(self, distance: float, dt_s: float, num_left: int, pace: float) -> float:
         """The rate of the next step: even, below the limits, and such that braking fits, before all toward an edge."""
         change = self.max_jerk * dt_s
         low, high = max(-self.max_rate, self.rate - change), min(self.max_rate, self.rate + change)
         high = max(low, min(high, self._braking(self.maximum - self.command, dt_s)))
         low = min(high, max(low, -self._braking(self.command - self.minimum, dt_s)))
-        nearing = self._braking(abs(distance), dt_s)
+        nearing = self._braking(abs(distance), dt_s, pace if pace * distance > 0.0 else 0.0)
         wanted = min(max(distance / (num_left * dt_s), -nearing), nearing)
         return min(max(wanted, low), high)
 
-    def _braking(self, distance: float, dt_s: float) -> float:
-        """The largest rate r of one step that leaves room to brake: r dt + r^2 / 2J <= distance."""
-        return 2.0 * distance / (dt_s + sqrt(dt_s * dt_s + 2.0 * distance / self.max_jerk))
+    def _braking(self, distance: float, dt_s: float, pace: float = 0.0) -> float:
+        """The largest rate r of one step after which braking to `pace` v fits: r dt + (r^2 - v^2) / 2J <= distance."""
+        twice = 2.0 * distance + pace * pace / self.max_jerk
+        return twice / (dt_s + sqrt(dt_s * dt_s + twice / self.max_jerk))

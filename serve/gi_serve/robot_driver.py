@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gi_model.embodiment import Embodiment
-from gi_model.envelope import KINDS, Envelope
+from gi_model.envelope import Envelope
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 from gi_serve.client import Session
@@ -30,6 +30,7 @@ from gi_serve.command_plan import CommandPlan
 
 logger = logging.getLogger("gi_serve")
 LONGEST_RETURN_S: Final = 10.0  # to neutral, at the end
+_ROUNDING: Final = 0.01  # of a step: clocks count in floats
 Send = Callable[[NDArray[np.float32]], None]
 
 
@@ -43,7 +44,6 @@ class RobotDriver:
         self.embodiment = embodiment
         self.num_watchdogs = 0  # times that plans stopped coming
         self.num_send_failures = 0
-        self.clamps = np.zeros((embodiment.num_actuators, len(KINDS)), np.int64)  # by actuator and kind, of commands
         self._send, self._clock = send, clock
         self._envelope, self._lock = Envelope(embodiment), threading.Lock()
         self._plan: tuple[CommandPlan, float] | None = None
@@ -86,23 +86,25 @@ class RobotDriver:
     def step(self, dt_s: float) -> NDArray[np.float32]:
         """The command that is due, `dt_s` after the one before: for a control loop of one's own, without the thread."""
         with self._lock:
-            target, num_left = self._target()
-            limited = self._envelope.advance(target, dt_s, num_left=num_left)
-            self.clamps += limited.clamps
-            return limited.command
+            target, pace = self._target()
+            return self._envelope.advance(target, dt_s, pace=pace).command
 
-    def _target(self) -> tuple[NDArray[np.float32], int]:
-        """Where the plan leads, and in how many steps; with all haste to neutral where there is none."""
+    def _target(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The plan's command that is due, and how fast it moves on; neutral where there is no plan."""
         if self._plan is None:
-            return self.embodiment.neutral, 1
+            return self.embodiment.neutral, None
         plan, since = self._plan
         elapsed_s = self._clock() - since
         if elapsed_s * 1e3 >= self.embodiment.watchdog_ms:
             self._plan = None
             self.num_watchdogs += 1
             logger.warning("no plan for %g ms: to neutral", self.embodiment.watchdog_ms)
-            return self.embodiment.neutral, 1
-        return plan.commands[-1], max(1, len(plan.commands) - int(elapsed_s * plan.command_hz))
+            return self.embodiment.neutral, None
+        due = int(elapsed_s * plan.command_hz + _ROUNDING)
+        if due >= len(plan.commands):
+            return plan.commands[-1], None
+        before = plan.commands[due - 1] if due else self._envelope.command
+        return plan.commands[due], (plan.commands[due] - before) * np.float32(plan.command_hz)
 
     def _run(self) -> None:
         period_s = 1.0 / self.embodiment.command_hz
