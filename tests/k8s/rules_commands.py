@@ -71,7 +71,7 @@ def torchrun(words: list[str]) -> list[str]:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed = parse_args(words)
+            parsed = parse_args(words)  # type: ignore[no-untyped-call, unused-ignore]
     except SystemExit as error:
         raise ValueError(complaint.getvalue().strip().splitlines()[-1]) from error
     if not parsed.no_python:
