@@ -8,7 +8,7 @@ thousand idle sockets (slowloris) take every file descriptor. Here a request's h
 import asyncio
 import json
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -45,6 +45,9 @@ class BoundedConnection(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_waiting()
         super().handle_websocket_upgrade(event)
+        behind, _is_closed = self.conn.trailing_data
+        if behind:  # an eager client's first messages; uvicorn would lose them
+            cast("asyncio.Protocol", self.transport.get_protocol()).data_received(behind)
 
     def on_response_complete(self) -> None:
         self._await_head()  # before: the next request may lie in the buffer already

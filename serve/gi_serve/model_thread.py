@@ -110,7 +110,7 @@ class ModelThread:
                 if entry.opens or entry.slot in self._unsound:
                     self._stepper.open(entry.slot, entry.sampling)
             self._unsound.difference_update(slots)
-            frames = np.stack([entry.frame.pixels for entry in entries])
+            frames = _batch(entries)
             stepped_ns = time.monotonic_ns()
             steps = _by_tick(self._stepper.step(frames, slots))
         except Exception:  # whatever the model raises ends this batch, not the server
@@ -139,6 +139,13 @@ class ModelThread:
             logger.exception("the model failed to copy a stream")
             self._unsound.add(target)
             self._loop.call_soon_threadsafe(failed)
+
+
+def _batch(entries: Sequence[Entry]) -> NDArray[np.uint8]:
+    """The frames of `entries`, uint8 (B, H, W, 3)."""
+    if len(entries) == 1 and (pixels := entries[0].frame.pixels).flags.writeable:  # else torch would complain
+        return pixels[None]
+    return np.stack([entry.frame.pixels for entry in entries])
 
 
 def _by_tick(steps: Steps) -> Steps:

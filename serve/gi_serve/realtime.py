@@ -3,15 +3,16 @@
     client: session.update (opens a stream), frames, action.executed, session.reset, .fork, .resume, .close, clock.sync
     server: session.created, .updated, .resumed, .closed, .going_away, actions, frame.dropped, deadline.missed, error
 
-One task reads, one writes; neither ever waits for the model. A bad message is answered by an `error` event and
-changes nothing else. When the client closes the connection, its sessions end; when it is lost, those that asked for it
-are kept a while (`session.resume`). Rejected: a task a frame, and answers sent from the
-reader (a slow client would hold up its own frames).
+A message is handled as it is read, an answer written as it is made; nothing ever waits for the model, or for a client
+that does not read. A bad message is answered by an `error` event and changes nothing else. When the client closes the
+connection, its sessions end; when it is lost, those that asked for it are kept a while (`session.resume`). Rejected: a
+task that reads and a task that writes (their wake-ups cost more than the frames' own work), a task a frame.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from gi_model.errors import GiError
 from gi_serve.access import SUBPROTOCOL, Caller
+from gi_serve.direct_socket import EXTENSION, DirectSocket
 from gi_serve.http_errors import problem_response
 from gi_serve.outbox import CLOSE_IDLE
 from gi_serve.problems import DRAINING, MESSAGE_INVALID, Problem, as_problem
@@ -71,48 +73,57 @@ def _admit(websocket: WebSocket, service: Service) -> Caller:
 
 
 class Connection:
-    """One WebSocket: reads messages into its streams, writes what they put into the outbox."""
+    """One WebSocket: gives messages to its streams as they come, writes what they put into the outbox."""
 
     def __init__(self, websocket: WebSocket, service: Service, caller: Caller, *, is_json: bool) -> None:
         self._websocket, self._service, self._is_json = websocket, service, is_json
-        self._streams = Streams(service, notify=is_json, caller=caller)
-        self._outbox = self._streams.outbox
-        self._was_closed = False  # by the client, in so many words
+        self._socket: DirectSocket = websocket.scope["extensions"][EXTENSION]
+        self._streams = Streams(service, self, notify=is_json, caller=caller)
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Read and write until either ends; then free every slot."""
+        """Play until either side ends; then free every slot."""
         self._service.connections.add(self._streams)
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         watch = asyncio.get_running_loop().call_later(_SECONDS_TO_START, self._close_unstarted)
+        left = asyncio.create_task(self._leaves())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._socket.attach(self)
+            await asyncio.wait((left, self._ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
             watch.cancel()
-            self._streams.leave(is_lost=not self._was_closed)
+            self._socket.detach()
+            self._streams.leave(is_lost=not (left.done() and left.result()))
             self._service.connections.discard(self._streams)
-            for task in tasks:
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
-                raise outcome
+            left.cancel()
+        if self._ended.done():
+            with suppress(WebSocketDisconnect):
+                await self._websocket.close(self._ended.result())
+
+    async def _leaves(self) -> bool:
+        """Wait for the end of the connection; whether the client closed it, in so many words."""
+        return (await self._websocket.receive()).get("code") in _CLEAN_CLOSE
 
     def _close_unstarted(self) -> None:
         if not self._streams.num_open:
-            self._outbox.close(CLOSE_IDLE)
+            self._streams.outbox.close(CLOSE_IDLE)
 
-    async def _read(self) -> None:
-        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
-            received_ns = time.monotonic_ns()
-            about: dict[str, int] = {}
-            try:
-                if (data := message.get("bytes")) is not None:
-                    self._offer(decode_frame(data), about, received_ns)
-                else:
-                    self._handle(parse_event(message["text"]), about, received_ns)
-            except GiError as error:
-                self._streams.send_error(as_problem(error), about)
-        self._was_closed = message.get("code") in _CLEAN_CLOSE
+    # ------------------------------------------------------------------ what comes (the socket's Listener)
+
+    def received(self, message: bytes | str) -> None:
+        """Take a message; a bad one is answered and changes nothing else."""
+        received_ns = time.monotonic_ns()
+        about: dict[str, int] = {}
+        try:
+            if isinstance(message, str):
+                self._handle(parse_event(message), about, received_ns)
+            else:
+                self._offer(decode_frame(message), about, received_ns)
+        except GiError as error:
+            self._streams.send_error(as_problem(error), about)
+
+    def writable(self) -> None:
+        """Send what waits."""
+        self._streams.outbox.flush()
 
     def _offer(self, message: FrameMessage, about: dict[str, int], received_ns: int) -> None:
         about |= {"stream_id": message.stream_id, "seq": message.seq}
@@ -141,17 +152,25 @@ class Connection:
             case unknown:
                 raise ProtocolError("unknown event", got=unknown[:80], expected=" | ".join(_EVENTS))
 
-    async def _write(self) -> None:
-        while (message := await self._outbox.take()) is not None:
-            if isinstance(message, str):
-                await self._websocket.send_text(message)
-            else:
-                await self._write_answer(message)
-        await self._websocket.close(self._outbox.close_code or 1000)
+    # ------------------------------------------------------------------ what goes (the outbox's Writer)
 
-    async def _write_answer(self, message: ActionMessage) -> None:
+    @property
+    def is_writable(self) -> bool:
+        """Whether the client reads what it is sent."""
+        return self._socket.is_writable
+
+    def write(self, message: str | ActionMessage) -> None:
+        """Send an event or an answer."""
+        if isinstance(message, str):
+            self._socket.write(message)
+            return
         started = time.perf_counter()
         data = action_to_text(message) if self._is_json else encode_action(message)
         encoded = time.perf_counter()
-        await self._websocket.send({"type": "websocket.send", "text" if self._is_json else "bytes": data})
+        self._socket.write(data)
         self._streams.count_sent(message.stream_id, encoded - started, time.perf_counter() - encoded)
+
+    def end(self, code: int) -> None:
+        """Close with `code`."""
+        if not self._ended.done():
+            self._ended.set_result(code)

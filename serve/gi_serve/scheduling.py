@@ -23,7 +23,7 @@ def choose(sessions: Iterable[Session], times: StepTimes, now_ns: int) -> list[S
 
 def choose_size(frames: Sequence[ReadyFrame], times: StepTimes, now_ns: int) -> int:
     """How many of the leading `frames` to take; all of them while nothing is known of `times`."""
-    if not times.is_known or not frames:
+    if not times.is_known or len(frames) <= 1:
         return len(frames)
     a, b = times.line
     enough = min(len(frames), int(a / b) + 1) if b else len(frames)

@@ -17,6 +17,7 @@ import uvicorn
 from gi_model.errors import ConfigError, ServeError
 from gi_serve.app import build_app
 from gi_serve.connections import MAX_HEAD_BYTES, BoundedConnection
+from gi_serve.direct_socket import DirectSocket
 from gi_serve.protocol import MAX_IMAGE_BYTES
 from gi_serve.service import Service
 
@@ -72,7 +73,7 @@ class Server(uvicorn.Server):
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             loop="auto",  # uvloop where it is installed
             lifespan="on",
-            ws="websockets-sansio",
+            ws=DirectSocket,
             ws_per_message_deflate=False,
             ws_max_size=int(MAX_IMAGE_BYTES * _BASE64) + _MESSAGE_OVERHEAD_BYTES,
             ws_ping_interval=heartbeat_s,

@@ -78,13 +78,16 @@ class StepTimes:
 
 
 def _fit(buckets: list[_Bucket]) -> tuple[float, float]:
-    sizes, seconds = np.array([(bucket.size, bucket.seconds) for bucket in buckets]).T
-    spread = sizes - sizes.mean()
-    slope = float(spread @ seconds / (spread @ spread)) if spread.any() else 0.0
+    """Least squares in plain Python: it runs with every step, for a handful of points."""
+    size = sum(bucket.size for bucket in buckets) / len(buckets)
+    seconds = sum(bucket.seconds for bucket in buckets) / len(buckets)
+    spread = sum((bucket.size - size) ** 2 for bucket in buckets)
+    slope = sum((bucket.size - size) * bucket.seconds for bucket in buckets) / spread if spread else 0.0
     if slope <= 0.0:
-        return float(seconds.mean()), 0.0
-    base = float(seconds.mean() - slope * sizes.mean())
-    return (base, slope) if base >= 0.0 else (0.0, float(sizes @ seconds / (sizes @ sizes)))
+        return seconds, 0.0
+    if (base := seconds - slope * size) >= 0.0:
+        return base, slope
+    return 0.0, sum(bucket.size * bucket.seconds for bucket in buckets) / sum(bucket.size**2 for bucket in buckets)
 
 
 def measure(stepper: Stepper, *, seconds: float = 2.0, clock: Callable[[], float] = time.perf_counter) -> StepTimes:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gi_serve.access import ANYONE, Caller
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
-from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, Outbox
+from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, Outbox, Writer
 from gi_serve.problems import MESSAGE_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.protocol import ActionMessage, FrameMessage
 from gi_serve.protocol_json import read_state
@@ -48,8 +48,8 @@ class Stream:
 class Streams:
     """Belongs to the event loop's thread. notify: what a stream wants unless it says; caller: whose they are."""
 
-    def __init__(self, service: Service, *, notify: bool, caller: Caller = ANYONE) -> None:
-        self.outbox = Outbox()
+    def __init__(self, service: Service, writer: Writer, *, notify: bool, caller: Caller = ANYONE) -> None:
+        self.outbox = Outbox(writer)
         self._service, self._notify, self._caller = service, notify, caller
         self._streams: dict[int, Stream] = {}
 
