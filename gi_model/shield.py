@@ -71,8 +71,8 @@ class ClearanceShield:
 
     embodiment: Embodiment
     actuator: str
-    stop_m: float = 0.3
-    slow_m: float = 1.0
+    stop_m: float = 0.5
+    slow_m: float = 1.5
 
     def __post_init__(self) -> None:
         names = [actuator.name for actuator in self.embodiment.actuators]

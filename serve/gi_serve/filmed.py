@@ -30,6 +30,7 @@ class FilmedEnvironment:
         self._env, self._folder, self._player = env, folder, player
         self.name, self.fps, self.substeps, self.bindings = env.name, env.fps, env.substeps, env.bindings
         self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.embodiment = getattr(env, "embodiment", None)  # None where the game is no robot
         self._film: _Film | None = None
         self._shown: Frame | None = None  # the frame that the inputs of now are an answer to
         self._held: list[tuple[InputState, float]] = []  # since then, and how much of its motion

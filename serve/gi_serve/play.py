@@ -47,6 +47,8 @@ def _play_in_lockstep(env: Environment, session: Session, seed: int) -> EpisodeP
         action = session.act(frame)
         latencies_ms.append(action.age_ms)
         frame, _reward, terminated, truncated, info = env.step(action.state)
+        if (executed := info.get("executed")) is not None:  # a shield had its way
+            session.execute(executed)
         is_over, score = terminated or truncated, float(info["score"])
     return EpisodePlay(seed, score, len(latencies_ms), time.monotonic() - began, tuple(latencies_ms))
 
@@ -108,7 +110,7 @@ class RealTimePlay:
                 raise GameError(f"{self._env.name} showed nothing for {TIMEOUT_S:.0f} s", do="Start the episode again.")
             self._num_dropped += newer.tick - seen.tick - 1
             executed = newer.result[4].get("executed")
-            if executed is not None and self._latencies_ms:  # somebody else played meanwhile
+            if executed is not None and self._latencies_ms:  # somebody else played meanwhile, or a shield had its way
                 self._session.execute(executed)
             self._seen = newer
 

@@ -77,7 +77,7 @@ def test_clearance_bounds_the_drive_and_leaves_the_rest(clearance_m: float, spee
     assert turned == pytest.approx(turn, abs=1e-6)
 
 
-@pytest.mark.parametrize(("clearance_m", "drive"), [(9.0, 1.0), (0.7, 0.5), (0.5, 0.0), (0.1, 0.0)])
+@pytest.mark.parametrize(("clearance_m", "drive"), [(9.0, 1.0), (1.1, 0.5), (0.9, 0.0), (0.1, 0.0)])
 def test_keys_go_down_to_a_speed_they_know(clearance_m: float, drive: float) -> None:
     state = InputState(keys=frozenset({"KeyW", "ShiftLeft"}), motion=(1, 0))
     played, _ = judge(ClearanceShield(KEYS, "linear.x"), KEYS, FRAME, state, clearance_m=clearance_m)
