@@ -14,6 +14,8 @@ from gi_serve.cli_play import play_command
 from gi_serve.cli_replay import replay_command
 
 if TYPE_CHECKING:
+    import socket
+
     from gi_serve.access import Access
     from gi_serve.limits import Limits
     from gi_serve.model_loading import ModelSpec
@@ -108,6 +110,13 @@ def serve_command(
     otel_share: Annotated[
         float, typer.Option(help="Of the steps that become spans.", min=0, max=1, rich_help_panel=_OPERATIONS)
     ] = 0.01,
+    recap_socket: Annotated[
+        Path | None, typer.Option(help="Socket file for open-p2p's capture tool.", rich_help_panel=_OPERATIONS)
+    ] = None,
+    recap_port: Annotated[
+        int | None,
+        typer.Option(help="The same by TCP, for this machine only.", min=0, max=65535, rich_help_panel=_OPERATIONS),
+    ] = None,
     print_openapi: Annotated[bool, typer.Option("--print-openapi", help="Print the OpenAPI document and end.")] = False,
     print_asyncapi: Annotated[
         bool, typer.Option("--print-asyncapi", help="Print the AsyncAPI document of the WebSocket and end.")
@@ -139,6 +148,7 @@ def serve_command(
             has_pages=not insecure if playground is None else playground,
             admits_late=not admission,
             drain_s=drain_seconds,
+            recap=bind_recap_sockets(recap_socket, recap_port, has_keys=keys is not None),
         )
         service = Service(
             [], config=config, access=access, loader=loader, tracer=make_tracer(otel_share) if otel else None
@@ -153,6 +163,8 @@ def serve_command(
             "threads": threads,
             "max_sessions": max_sessions,
         }
+        if config.recap:
+            facts["recap"] = [each.getsockname() for each in config.recap]
         with _short_pauses():
             server.serve_on(bound, on_ready=lambda: _announce(facts, as_json=as_json))
 
@@ -172,6 +184,21 @@ def make_access(
     except OSError as error:
         raise ConfigError("cannot read the token secret", got=f"{token_secret} ({error})") from None
     return Access(keys, limits=limits, secret=secret)
+
+
+def bind_recap_sockets(path: Path | None, port: int | None, *, has_keys: bool) -> "tuple[socket.socket, ...]":
+    """What open-p2p's capture tool may connect to. Raises ConfigError beside keys, of which it knows nothing."""
+    from gi_model.errors import ConfigError
+
+    if path is None and port is None:
+        return ()
+    if has_keys:
+        raise ConfigError("open-p2p's protocol knows no keys", got="--keys", do="Serve it without, on this machine.")
+    from gi_serve.recap import bind_recap
+    from gi_serve.server import bind
+
+    by_file = () if path is None else (bind_recap(path),)
+    return by_file if port is None else (*by_file, bind("127.0.0.1", port))
 
 
 def make_tls(cert: Path | None, key: Path | None) -> "Tls | None":
@@ -266,4 +293,6 @@ def _announce(facts: dict[str, object], *, as_json: bool) -> None:
     console.print(f"up to {facts['max_sessions']} players at [bold]{facts['url']}[/]  (docs: {facts['url']}/docs)")
     if facts["has_pages"]:
         console.print(f"watch them at [bold]{facts['url']}/playground/[/]", highlight=False)
+    for address in facts.get("recap", ()):  # type: ignore[attr-defined]
+        console.print(f"open-p2p's capture tool connects to [bold]{address}[/]", highlight=False)
     console.print("Ctrl-C ends it.")

@@ -7,13 +7,14 @@ the others do not notice.
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gi_model.errors import ConfigError
 from gi_model.stepper import Stepper
@@ -40,7 +41,6 @@ from gi_serve.step_times import StepTimes
 
 if TYPE_CHECKING:
     from gi_serve.schemas import StreamResume
-    from gi_serve.streams import Streams
     from gi_serve.tracing import StepTracer
 
 SWEEP_PERIOD_S: Final = 1.0
@@ -60,7 +60,20 @@ class ServiceConfig:
     record_dir: Path | None = None  # where to write every session as it is played; None: nothing is kept
     admits_late: bool = False  # take sessions while there are slots, though they make others late
     has_pages: bool = True  # the playground, the game, and who may watch sessions
+    recap: tuple[socket.socket, ...] = ()  # listening sockets for open-p2p's capture tool
     drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
+
+
+class Connected(Protocol):
+    """A connection that is told when the server, or its model, goes."""
+
+    def go_away(self, grace_s: float, engine: Engine | None = None, adapter: str | None = None) -> None:
+        """`engine`, or all of the server, ends in so many seconds."""
+        ...
+
+    def end(self) -> None:
+        """Close once everything is sent."""
+        ...
 
 
 class Service:
@@ -77,7 +90,7 @@ class Service:
     ) -> None:
         self.config, self.access = config or ServiceConfig(), access or Access()
         self.loader, self.tracer = loader or ModelLoader(), tracer
-        self.connections: set[Streams] = set()  # every open WebSocket
+        self.connections: set[Connected] = set()  # every open WebSocket
         self.pool = ThreadPoolExecutor(self.config.decode_threads, thread_name_prefix="decode")
         self.engines: dict[str, Engine] = {}
         self.intakes: dict[str, Intake] = {}
