@@ -21,6 +21,7 @@ from gi_serve.limits import Buckets, Limits
 from gi_serve.problems import FORBIDDEN, ORIGIN_REFUSED, REQUEST_INVALID, UNAUTHORIZED, Problem
 
 SUBPROTOCOL: Final = "gi.auth."
+_SCHEMES: Final = ("bearer", "api-key")  # the second is openpi's
 logger = logging.getLogger("gi_serve")
 
 
@@ -69,7 +70,7 @@ class Access:
         if self._ring is None:
             return ANYONE
         scheme, _, credential = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not credential.strip():
+        if scheme.lower() not in _SCHEMES or not credential.strip():
             raise Problem(UNAUTHORIZED, "Send Authorization: Bearer KEY.")
         return self._find(credential.strip())
 

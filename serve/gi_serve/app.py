@@ -1,15 +1,17 @@
 """`build_app`: the service as an ASGI application: REST, the realtime stream, problems for errors, OpenAPI."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, WebSocket
+from fastapi.responses import PlainTextResponse
 
 from gi_model import __version__
 from gi_serve.asyncapi import build_asyncapi
 from gi_serve.guard import Guard
 from gi_serve.http_errors import install_errors
+from gi_serve.openpi import PATHS, serve_openpi
 from gi_serve.pages import install_pages
 from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
@@ -26,7 +28,12 @@ def build_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await service.start()
-        yield
+        async with AsyncExitStack() as beside:
+            if service.config.recap:
+                from gi_serve.recap import serving_recap  # protobuf is needed for it alone
+
+                await beside.enter_async_context(serving_recap(service, service.config.recap))
+            yield
         await service.stop()
 
     app = FastAPI(title="gi serve", version=__version__, description=DESCRIPTION, lifespan=lifespan)
@@ -50,6 +57,16 @@ def build_app(service: Service) -> FastAPI:
     @app.websocket("/v1/realtime")
     async def realtime(websocket: WebSocket) -> None:
         await serve_stream(websocket, service)
+
+    for path in PATHS:
+
+        @app.websocket(path)
+        async def openpi(websocket: WebSocket) -> None:
+            await serve_openpi(websocket, service)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> PlainTextResponse:
+        return PlainTextResponse("OK")  # what openpi's clients ask
 
     if service.config.has_pages:
         app.include_router(build_watch_routes(service))

@@ -1,4 +1,4 @@
-"""open-p2p's protobuf messages, as far as we read them: built from the table below when this module is imported.
+"""open-p2p's protobuf messages, as far as we read them: built from the tables below when this module is imported.
 
 Fields that are not in the table are skipped by protobuf: text, embeddings, games' inner states. A recording's message
 may be huge and is a stranger's, so it is not parsed as one: its top level is walked by hand, and frame after frame is
@@ -34,16 +34,22 @@ FrameAnnotation: 1 user_action LowLevelAction, 6 system_action LowLevelAction, 8
 9 input_events InputEvent*
 VideoAnnotation: 2 metadata Metadata, 3 frame_annotations FrameAnnotation*, 6 version int32
 """
-_PACKAGE: Final = "elefant.training_data.video_annotation"
+# What its capture tool and a server of actions say to each other while the game runs.
+_INFERENCE: Final = """
+Vec2Int: 1 x int32, 2 y int32
+Frame: 1 width int32, 2 height int32, 3 data bytes, 4 id int32
+MouseAction: 1 mouse_delta_px Vec2Int, 3 scroll_delta_px Vec2Int, 4 buttons_down string*
+Action: 1 keys string*, 2 id int32, 3 mouse_action MouseAction
+"""
 _METADATA, _FRAME = 2, 3  # fields of VideoAnnotation
 _LARGEST: Final = {_METADATA: 2**20, _FRAME: 2**24}  # bytes
 _FIXED: Final = {1: 8, 5: 4}  # sizes of the wire types that have one
 
 
-def _build() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="gi_open_p2p.proto", package=_PACKAGE, syntax="proto3")
+def _build(table: str, package: str) -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name=f"gi_{package}.proto", package=package, syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
-    for line in _TABLE.strip().splitlines():
+    for line in table.strip().splitlines():
         name, _, fields = line.partition(": ")
         message = file.message_type.add(name=name)
         for text in fields.split(", "):
@@ -55,15 +61,16 @@ def _build() -> dict[str, Any]:
                 number=int(number),
                 label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL,
                 type=scalar or kinds.TYPE_MESSAGE,
-                type_name=None if scalar else f".{_PACKAGE}.{kind.rstrip('*')}",
+                type_name=None if scalar else f".{package}.{kind.rstrip('*')}",
             )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = [message.name for message in file.message_type]
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in names}
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
 
 
-MESSAGES: Final = _build()
+MESSAGES: Final = _build(_TABLE, "elefant.training_data.video_annotation")
+INFERENCE_MESSAGES: Final = _build(_INFERENCE, "elefant.training_data.video_inference")
 
 
 def read_metadata(content: bytes, name: str) -> Any:

@@ -76,9 +76,16 @@ PAD_FIELDS: Final = (
     }
 )
 _TABLES: Final = {"key": _KEYS, "mouse button": _BUTTONS, "gamepad button": _PAD}
+_WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[\s_.\-()]+")
 
 
 def control(kind: str, name: str) -> str | None:
     """Our name of a "key", a "mouse button", or a "gamepad button"; None if there is none."""
     return _TABLES[kind].get(_SEPARATORS.sub("", name).lower())
+
+
+def spell(code: str) -> str:
+    """How we tell open-p2p's tools of a key or mouse button of ours; `control` reads it back."""
+    plain = _WORD.sub("_", code.removeprefix("Mouse")).lower()
+    return plain[-1] if code.startswith(("Key", "Digit")) else plain
