@@ -89,12 +89,11 @@ export class PlayRecorder {
     this.isOver = true;
     await this.encoded;
     this.flush();
-    while (this.waiting.length) {
-      if (this.failure) throw this.failure;
-      await wait(20);
-    }
+    while (this.waiting.length && !this.failure) await wait(20);
     removeEventListener("pagehide", this.leave);
-    return this.call(`/v1/recordings/${this.id}/finish`, { method: "POST", body: JSON.stringify(result), type: "application/json" });
+    return this.call(`/v1/recordings/${this.id}/finish`, { method: "POST", body: JSON.stringify(result), type: "application/json" }).catch((error) => {
+      throw this.failure ?? error;
+    });
   }
 
   /** Take it all back: the server deletes what it has of this recording. */
