@@ -13,14 +13,19 @@ from typing import Final
 
 from gi_data.agents import Agent, make_agent
 from gi_data.demonstrators.perturbed import Perturbation
-from gi_data.envs import EVAL_SEED_START, make_environment
+from gi_data.embodied import embodied
+from gi_data.envs import EVAL_SEED_START, is_held_out, make_environment
 from gi_data.envs.protocol import Environment
 from gi_data.recording import RecordingInfo, RecordingWriter
 from gi_model.errors import ConfigError
 
 DEMONSTRATORS: Final = ("scripted", "random", "idle", "policy", "human")
 TICKS_A_REPORT: Final = 50
-_LICENSES: Final = {"doom": "BSD-3-Clause", "freedoom": "BSD-3-Clause"}  # of the art on the screen: Freedoom's
+_LICENSES: Final = {  # of what is on the screen: Freedoom's art, and arenas that this package draws
+    "doom": "BSD-3-Clause",
+    "freedoom": "BSD-3-Clause",
+    "robot": "Apache-2.0",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class RecordPlan:
                 raise ConfigError("nothing to record", got=f"{name} {amount}", expected="more than 0")
         check_seed(self.seed)
         check_seed(self.seed + (self.episodes or 1) - 1)
+        if is_held_out(self.game):
+            do = "Its arenas are kept for evaluation: record the game without _unseen."
+            raise ConfigError("a held-out game cannot be recorded", got=self.game, do=do)
 
     @property
     def agent(self) -> str:
@@ -76,6 +84,7 @@ class RecordPlan:
             consent=consent,
             height=env.observation_space.shape[0],
             width=env.observation_space.shape[1],
+            extra=embodied(getattr(env, "embodiment", None)),
         )
 
 

@@ -2,7 +2,7 @@
 
 The driver of the rover is told where the ball is (the simulation's own names for pixels); the pilot of the drone has
 the picture's numbers only: colours, and depth. Both decide from the newest picture alone, with no ball in view they
-explore, a little to the right, and both move the controls with a person's delay, smoothness, and tremor (`thumb`).
+turn right until there is one, and both move the controls with a person's delay, smoothness, and tremor (`thumb`).
 """
 
 import math
@@ -26,19 +26,19 @@ from gi_model.frames import Frame
 class Style:
     """How to steer. body_m: half a width and a margin; look_ahead_m: how far a heading must be free.
 
-    explore_degrees: to the right, without a goal; sharp_degrees: turn on the spot beyond; turn_gain: rad/s a radian.
+    sharp_degrees: turn on the spot beyond; turn_gain: rad/s a radian; search: m/s and rad/s (to the right) without a
+    goal in view.
     """
 
     body_m: float
     look_ahead_m: float
-    explore_degrees: float
     sharp_degrees: float
     turn_gain: float
-    spin: float  # rad/s, on the spot, to the right
+    search: tuple[float, float]
 
 
-DRIVING: Final = Style(0.32, 1.1, 15.0, 40.0, 3.0, 1.8)
-FLYING: Final = Style(0.45, 2.0, 15.0, 40.0, 2.2, 1.4)
+DRIVING: Final = Style(0.32, 1.1, 40.0, 3.0, (0.8, 1.9))
+FLYING: Final = Style(0.45, 2.0, 40.0, 2.2, (0.4, 1.6))
 
 
 class Teleoperator:
@@ -86,7 +86,7 @@ def drive(sight: Sight) -> tuple[float, float]:
     """(linear.x, angular.z) of a rover."""
     bearing = heading(sight, DRIVING)
     if bearing is None:
-        return (-0.3 if sight.ranges_m.min() < 0.35 else 0.0), -DRIVING.spin
+        return search(sight, DRIVING)
     turn = -DRIVING.turn_gain * math.radians(bearing)
     return (0.0 if abs(bearing) > DRIVING.sharp_degrees else 1.5 * (1 - abs(bearing) / 90)), turn
 
@@ -96,24 +96,32 @@ def fly(sight: Sight) -> tuple[float, float, float, float]:
     bearing, goal = heading(sight, FLYING), sight.goal
     climb = 0.0 if goal is None else 1.2 * goal.distance_m * math.sin(math.radians(goal.elevation))
     climb = max(-1.0, min(1.0, climb))
-    if bearing is None:
-        return (-0.6 if sight.ranges_m.min() < 0.8 else 0.0), 0.0, climb, -FLYING.spin
-    turn = -FLYING.turn_gain * math.radians(bearing)
-    near = min(1.0, (goal.distance_m if goal else 4.0) / 4.0)
+    if bearing is None or goal is None:
+        speed, turn = search(sight, FLYING)
+        return speed, 0.0, climb, turn
+    turn, near = -FLYING.turn_gain * math.radians(bearing), min(1.0, goal.distance_m / 4.0)
     speed = 0.0 if abs(bearing) > FLYING.sharp_degrees else (0.8 + 1.7 * near) * (1 - abs(bearing) / 60)
     return speed, 0.0, climb, turn
 
 
 def heading(sight: Sight, style: Style) -> float | None:
-    """Degrees to the right to go along: to the goal, or the free heading next to it; None where no way is free."""
-    goal = sight.goal
-    reach = min(style.look_ahead_m, goal.distance_m) if goal else style.look_ahead_m
-    free = is_free(sight.bearings, sight.ranges_m, body=style.body_m, reach=reach)
-    if not free.any():
+    """Degrees to the right to go along: to the goal, or the free heading next to it; None: no goal, or no way."""
+    if (goal := sight.goal) is None:
         return None
-    if goal is not None:
-        off = np.where(free, np.abs(sight.bearings - goal.bearing), np.inf)
-        best = int(np.argmin(off))
-        return goal.bearing if off[best] <= 3.0 else float(sight.bearings[best])
-    appeal = np.minimum(sight.ranges_m, 8.0) - 0.04 * np.abs(sight.bearings - style.explore_degrees)
-    return float(sight.bearings[int(np.argmax(np.where(free, appeal, -np.inf)))])
+    reach = min(style.look_ahead_m, goal.distance_m)
+    for share in (1.0, 0.6):  # with no way that far, look for one to come nearer
+        free = is_free(sight.bearings, sight.ranges_m, body=style.body_m, reach=share * reach)
+        if free.any():
+            break
+    else:
+        return None
+    off = np.where(free, np.abs(sight.bearings - goal.bearing), np.inf)
+    best = int(np.argmin(off))
+    return goal.bearing if off[best] <= 3.0 else float(sight.bearings[best])
+
+
+def search(sight: Sight, style: Style) -> tuple[float, float]:
+    """Forward and turn of a body that looks around: an arc to the right where there is room, back off a wall."""
+    ahead = float(sight.ranges_m[np.abs(sight.bearings) < 25].min())
+    speed, turn = style.search
+    return (speed if ahead > 1.7 * style.look_ahead_m else -0.5 * speed if ahead < style.body_m + 0.1 else 0.0), -turn

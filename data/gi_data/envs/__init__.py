@@ -6,13 +6,21 @@ from typing import Final
 
 from gi_data.envs.isolated import IsolatedEnvironment
 from gi_data.envs.protocol import Environment, InputSpace, StepResult
-from gi_data.envs.robots import list_robots, make_robot
+from gi_data.envs.robots import UNSEEN, list_robots, make_robot
 from gi_model.errors import ConfigError, GameError
 
 EVAL_SEED_START: Final = 1_000_000
 """Episode seeds from here on belong to evaluation, in every game; recording refuses them."""
 
-__all__ = ["EVAL_SEED_START", "Environment", "InputSpace", "StepResult", "list_games", "make_environment"]
+__all__ = [
+    "EVAL_SEED_START",
+    "Environment",
+    "InputSpace",
+    "StepResult",
+    "is_held_out",
+    "list_games",
+    "make_environment",
+]
 
 
 def list_games() -> list[str]:
@@ -56,6 +64,11 @@ def make_environment(name: str, *, isolated: bool = False) -> Environment:
         do = f"pip install 'gi-model[{'robots' if family == 'robot' else 'games'}]'"
         raise GameError(f"the engine of {name} is not installed", got=error, do=do) from error
     raise unknown_game(name, list_games())
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a game is kept for evaluation, and must not be recorded."""
+    return name in list_robots() and name.endswith(UNSEEN)
 
 
 def unknown_game(name: str, games: list[str]) -> ConfigError:

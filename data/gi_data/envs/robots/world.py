@@ -17,9 +17,11 @@ from gi_data.envs.robots.camera import HIDDEN_GROUP, Look, Picture, RayCamera
 from gi_model.errors import GameError
 
 REACH_M: Final = 0.3  # between a body's centre and the ball's surface
-NEXT_BALL_M: Final = (1.5, 6.0)  # how far the next one is, times the arena's scale
+NEXT_BALL_M: Final = (1.2, 4.5)  # how far the next one is, times the arena's scale
 SCRAPE_S: Final = 0.5  # touching for so long, or again within it, is one collision
 AHEAD_DEGREES: Final = 15.0  # what `clearance_m` looks at, on either side
+BALL_GROUP: Final = 2
+_SOLID_GROUPS: Final = np.array([1, 1, 0, 0, 1, 1], np.uint8)  # neither the ball nor the body itself
 _XML: Final = """
 <mujoco><compiler angle="degree"/>
 <option timestep="{timestep}" integrator="implicitfast" density="1.2" viscosity="0.00002" wind="{wind}"/>
@@ -27,8 +29,8 @@ _XML: Final = """
 <default class="own"><geom group="{hidden}" rgba=".2 .2 .2 1"/></default></default>
 <worldbody>{body}{arena}
 <body name="ball" mocap="true">
-<geom name="ball" type="sphere" size="{ball_m}" rgba="{ball}" contype="0" conaffinity="0"/></body></worldbody>
-<actuator>{actuators}</actuator></mujoco>"""
+<geom name="ball" group="{ball_group}" type="sphere" size="{ball_m}" rgba="{ball}" contype="0" conaffinity="0"/></body>
+</worldbody><actuator>{actuators}</actuator></mujoco>"""
 
 
 class World:
@@ -48,8 +50,8 @@ class World:
         self._touched_s = -math.inf
         self.num_reached = self.num_collisions = 0
         body.begin(self._model, self._data)
-        self._move_ball()
         mujoco.mj_forward(self._model, self._data)
+        self._move_ball()
 
     @property
     def time_s(self) -> float:
@@ -67,7 +69,6 @@ class World:
         if math.dist(self.body.pose[0], self._data.mocap_pos[0]) < REACH_M + self._scale.ball_m:
             self.num_reached += 1
             self._move_ball()
-        mujoco.mj_kinematics(self._model, self._data)  # positions, of the ball too, as they are now
 
     def look(self, camera: RayCamera) -> Picture:
         """What the body's camera sees."""
@@ -103,7 +104,13 @@ class World:
         ball = " ".join(f"{part:.3f}" for part in self.body.target) + " 1"
         parts: dict[str, Any] = {"body": body, "arena": self.arena.xml, "actuators": actuators}
         return _XML.format(
-            timestep=timestep, wind=wind, hidden=HIDDEN_GROUP, ball_m=self._scale.ball_m, ball=ball, **parts
+            timestep=timestep,
+            wind=wind,
+            hidden=HIDDEN_GROUP,
+            ball_group=BALL_GROUP,
+            ball_m=self._scale.ball_m,
+            ball=ball,
+            **parts,
         )
 
     def _make_look(self) -> Look:
@@ -136,8 +143,19 @@ class World:
             self._touched_s = self._data.time
 
     def _move_ball(self) -> None:
-        """To a free place not too near and not too far; rather one that is in reach without a wall between."""
-        here = self.body.pose[0] if self._data.time else np.array([*self.arena.start[:2], 0.0])
+        """To a free place not too near and not too far, which the body could see from here if it turned."""
+        here, _ = self.body.camera_pose()
         near, far = (distance * self._scale.floor for distance in NEXT_BALL_M)
-        places = [p for p in self.arena.free if near <= math.dist(p, here[:2]) <= far] or list(self.arena.free)
-        self._data.mocap_pos[0] = (*self._rng.choice(places), self._rng.uniform(*self._scale.ball_heights_m))
+        places = [place for place in self.arena.free if near <= math.dist(place, here[:2]) <= far]
+        height = self._rng.uniform(*self._scale.ball_heights_m)
+        self._rng.shuffle(places)
+        places += self.arena.free[:1]  # if there is no better one
+        balls = [(*place, height) for place in places]
+        self._data.mocap_pos[0] = next((ball for ball in balls if self._is_open(here, ball)), balls[-1])
+        mujoco.mj_kinematics(self._model, self._data)
+
+    def _is_open(self, here: Vector, there: tuple[float, float, float]) -> bool:
+        """Whether nothing solid stands between two points."""
+        way = np.array(there) - here
+        met = mujoco.mj_ray(self._model, self._data, here, way, _SOLID_GROUPS, True, -1, None)
+        return not 0 <= met <= 1
