@@ -68,13 +68,14 @@ class RecordPlan:
 
     def recording_id(self, seed: int) -> str:
         """Name of the recording of episode `seed`: game, demonstrator, seed."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{self.game} {self.label}").strip("-")
+        game, _, file = self.game.partition("@")  # of a file's path, only its name: ids go where corpora go
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{game} {Path(file).stem} {self.label}").strip("-")
         return f"{slug[:100]}-{seed:06d}"
 
     def info(self, env: Environment, seed: int, *, consent: str) -> RecordingInfo:
         """Provenance of one recording."""
         return RecordingInfo(
-            game=self.game,
+            game=env.name,
             fps=env.fps,
             bindings=env.bindings,
             demonstrator=self.label,

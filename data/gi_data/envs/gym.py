@@ -1,9 +1,10 @@
-"""`GymEnvironment`: any Gymnasium environment that renders to rgb_array, played through keys: `gym/ALE/Breakout-v5`.
+"""`GymEnvironment`: any Gymnasium environment that renders to rgb_array: `gym/ALE/Breakout-v5`, `gym/Pendulum-v1`.
 
-Gymnasium actions are numbers; a `KeyMap` says which held keys mean which. It follows by itself from action names
-(Atari: "RIGHTFIRE" is ArrowRight + Space), else action i is key Digit(i + 1) and no key is action 0. Where an
-environment repeats actions (Atari: 4 frames), it is made without and the repetition becomes `substeps`, so that a clock
-can drive each frame.
+Discrete actions are numbers; a `KeyMap` says which held keys mean which. It follows by itself from action names
+(Atari: "RIGHTFIRE" is ArrowRight + Space), else action i is key Digit(i + 1) and no key is action 0. Continuous actions
+are driven through an embodiment (`gym_box`), whose camera also says how large the picture is. Where an environment
+repeats actions (Atari: 4 frames), it is made without and the repetition becomes `substeps`, so that a clock can drive
+each frame.
 """
 
 import re
@@ -15,10 +16,12 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
+from gi_data.envs.gym_box import BoxMap, make_box_map
 from gi_data.envs.protocol import InputSpace, StepResult, box
 from gi_model.actions import Bindings, InputState
+from gi_model.embodiment import Camera
 from gi_model.errors import ConfigError, GameError
-from gi_model.frames import Frame, check_frame
+from gi_model.frames import Frame, check_frame, resize
 
 MAX_SECONDS: Final = 180  # of an episode, where the environment sets no limit
 ATARI_FPS: Final = 60
@@ -36,8 +39,14 @@ class KeyMap:
         if frozenset() not in self.actions:
             raise ConfigError("key map has no action for no key", do="Map frozenset() to the action that does least.")
 
-    def action(self, held: frozenset[str]) -> int:
+    @property
+    def bindings(self) -> Bindings:
+        """The controls that mean something."""
+        return Bindings(dict(self.digital))
+
+    def action(self, state: InputState) -> int:
         """The action of the largest mapped set of controls that are all held."""
+        held = state.held
         return self.actions[
             max((keys for keys in self.actions if keys <= held), key=lambda keys: (len(keys), sorted(keys)))
         ]
@@ -47,15 +56,21 @@ class GymEnvironment:
     """One Gymnasium environment. See `gi_data.envs.protocol.Environment`. `info["score"]` is the sum of rewards."""
 
     def __init__(self, name: str, *, key_map: KeyMap | None = None) -> None:
-        self.name = name
-        spec = _find_spec(name.removeprefix("gym/"))
+        env_id, _, file = name.removeprefix("gym/").partition("@")
+        self.name = f"gym/{env_id}"
+        spec = _find_spec(env_id)
         self.substeps = int(spec.kwargs.get("frameskip", 1))
         self._env = self._make(spec)
-        self.fps = self._frame_rate() / self.substeps
-        self._keys = key_map or make_key_map(self._env)
-        self.bindings = Bindings(dict(self._keys.digital))
-        self.action_space = InputSpace(self.bindings)
+        self._size: tuple[int, int] | None = None
         self._env.reset(seed=0)
+        self._controls = key_map or self._make_controls(file)
+        self.embodiment = self._controls.embodiment if isinstance(self._controls, BoxMap) else None
+        if isinstance(self._controls, BoxMap):
+            camera, self.substeps = self._controls.embodiment.camera, self._controls.substeps(self._frame_rate())
+            self._size = camera.height, camera.width
+        self.fps = self._frame_rate() / self.substeps
+        self.bindings = self._controls.bindings
+        self.action_space = InputSpace(self.bindings)
         self.observation_space = box(*self._render().shape[:2])
         self._is_begun, self._is_over, self._is_truncated = False, True, False
         self._score = self._score_seen = 0.0
@@ -74,12 +89,12 @@ class GymEnvironment:
         return self.observe()
 
     def advance(self, state: InputState, *, share: float = 1.0) -> None:
-        """Play one frame of the game with `state` held; there is no motion to share."""
+        """Play one frame of the game with `state` held: velocities, so the mouse has no motion to share out."""
         del share
         if not self._is_begun:
             raise GameError(f"{self.name} is not running", do="Call reset() first.")
         if not self._is_over:
-            _, reward, terminated, truncated, _ = self._env.step(self._keys.action(state.held))
+            _, reward, terminated, truncated, _ = self._env.step(self._controls.action(state))
             self._score += float(reward)
             self._is_over, self._is_truncated = terminated or truncated, truncated and not terminated
 
@@ -106,7 +121,18 @@ class GymEnvironment:
         return float(ATARI_FPS if self.name.startswith("gym/ALE/") else self._env.metadata.get("render_fps", 30))
 
     def _render(self) -> Frame:
-        return check_frame(np.asarray(self._env.render()))
+        frame = check_frame(np.asarray(self._env.render()))
+        return resize(frame, *self._size) if self._size else frame
+
+    def _make_controls(self, file: str) -> KeyMap | BoxMap:
+        space = self._env.action_space
+        if not isinstance(space, gymnasium.spaces.Box):
+            if file:
+                raise ConfigError(f"{self.name} takes no embodiment", got=space, expected="continuous actions")
+            return make_key_map(self._env)
+        height, width = (side // 2 * 2 for side in self._render().shape[:2])
+        camera = Camera(width, height, self._frame_rate())
+        return make_box_map(space, file, name=self.name.removeprefix("gym/"), camera=camera)
 
     def _info(self) -> dict[str, Any]:
         return {"score": self._score}
@@ -117,7 +143,7 @@ def make_key_map(env: gymnasium.Env[Any, Any]) -> KeyMap:
     space = env.action_space
     if not isinstance(space, gymnasium.spaces.Discrete):
         do = "Pass a KeyMap with the actions you want to reach."
-        raise ConfigError("actions without a key map", got=space, expected="a Discrete space", do=do)
+        raise ConfigError("actions without a key map", got=space, expected="a Discrete space, or a Box", do=do)
     if hasattr(env.unwrapped, "get_action_meanings"):
         words = [re.findall("|".join(_WORDS), name) for name in env.unwrapped.get_action_meanings()]
         used = {word for names in words for word in names}
