@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gi_data.corpus import Corpus
+from gi_data.embodied import RATE_TOLERANCE, check_commands, check_rate, read_embodied
 from gi_data.index import IndexRow
 from gi_data.storage import Location, digest
 from gi_data.views import seen_from, write_view
@@ -23,7 +24,6 @@ from gi_model.errors import CorpusError
 
 HELD_OUT: Final = 0.2  # share of the demonstrations, at least one
 MAX_HELD_OUT: Final = 10
-RATE_TOLERANCE: Final = 0.02  # of a camera's own clock
 
 
 @dataclass(frozen=True)
@@ -63,37 +63,44 @@ def take_demonstrations(
     return Demonstrations(destination, train, held_out, num_ticks, _common_rate(table), games)
 
 
-def check_body(demonstrations: Demonstrations, body: Embodiment) -> None:
-    """Raise CorpusError, naming the clip, if demonstrations cannot be of `body`.
+def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> Embodiment | None:
+    """The body that demonstrations are of: `given`, or the one that their clips were recorded with; None for a game.
 
-    That is: another rate, controls that drive none of its actuators, commands outside its range.
+    Raises CorpusError, naming the clip, for demonstrations that cannot be of that body: recorded with another map from
+    inputs to actuators, at another rate, with controls that drive nothing, or with commands outside its range.
     """
-    if not np.isclose(demonstrations.fps, body.fps, rtol=RATE_TOLERANCE):
-        do = "Record at its rate, or give the embodiment that they were recorded with."
-        got = f"{demonstrations.fps:g} ticks a second"
-        raise CorpusError(f"demonstrations of another rate than {body.name}", got=got, expected=f"{body.fps:g}", do=do)
-    controls = {source.control for actuator in body.actuators for source in actuator.sources}
     corpus = Corpus(demonstrations.folder)
+    body = given
     for row in _rows(corpus):
-        labels = corpus.read_labels(row)
-        for tick in np.flatnonzero(labels.known).tolist():
-            state = labels.inputs[tick]
-            if strange := sorted(state.held - controls):
-                do = "Give the embodiment that it was recorded with."
-                what = f"clip {row.key}, tick {tick}: a control that {body.name} has not"
-                raise CorpusError(what, got=strange[0], expected=", ".join(sorted(controls)), do=do)
-            _check_range(body, body.command(state), f"clip {row.key}, tick {tick}")
+        own = read_embodied(corpus.read_metadata(row).info.extra, row.key)
+        if body is None:
+            body = own
+        if body is None:
+            continue
+        if own is not None and _map_of(own) != _map_of(body):
+            do = "Give the embodiment that it was recorded with; limits may differ, what an input commands may not."
+            what = f"clip {row.key} was recorded with another body than {body.name}"
+            raise CorpusError(what, got=own.name, expected=f"the map of {body.name}", do=do)
+        check_rate(row.fps, body, row.key)
+        _check_controls(corpus, row, body)
+    return body
 
 
-def _check_range(body: Embodiment, command: np.ndarray[tuple[int], np.dtype[np.float32]], where: str) -> None:
-    """A command counts as inside if it is no further out than inputs can state one."""
-    outside = (command < body.minimum - body.resolution) | (command > body.maximum + body.resolution)
-    for index in np.flatnonzero(outside).tolist():
-        actuator = body.actuators[index]
-        expected = f"{actuator.minimum:g} to {actuator.maximum:g} {actuator.unit}"
-        do = "Leave the clip out (gi subset), or widen the range in the embodiment if the body can do it."
-        what = f"{where}: command of {actuator.name} outside its range"
-        raise CorpusError(what, got=f"{command[index]:g}", expected=expected, do=do)
+def _map_of(body: Embodiment) -> list[tuple[object, ...]]:
+    """What an input means."""
+    return [(one.name, one.unit, one.neutral, one.sources) for one in body.actuators]
+
+
+def _check_controls(corpus: Corpus, row: IndexRow, body: Embodiment) -> None:
+    controls = {source.control for actuator in body.actuators for source in actuator.sources}
+    labels = corpus.read_labels(row)
+    states = [state for state, known in zip(labels.inputs, labels.known, strict=True) if known]
+    if strange := sorted(set().union(*(state.held for state in states)) - controls):
+        do = "Give the embodiment that it was recorded with."
+        expected = ", ".join(sorted(controls))
+        raise CorpusError(f"clip {row.key} holds what drives no {body.name}", got=strange[0], expected=expected, do=do)
+    if states:
+        check_commands(np.stack([body.command(state) for state in states]), body, row.key)
 
 
 def _divide(recordings: tuple[str, ...], episodes: int | None, source: Location) -> tuple[tuple[str, ...], ...]:

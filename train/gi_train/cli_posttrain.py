@@ -25,7 +25,7 @@ def posttrain_command(
     data: Annotated[str, typer.Option(metavar="CORPUS", help="Folder or URL of the demonstrations (from gi shard).")],
     out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run in it is resumed.")],
     embodiment: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="The body, if it is one: its map, rate, and limits.")
+        Path | None, typer.Option(metavar="FILE.toml", help="The body (default: what the clips were recorded with).")
     ] = None,
     method: Annotated[
         Literal["lora", "full", "head"],
@@ -63,7 +63,7 @@ def posttrain_command(
 
     Play it: gi evaluate policy:runs/demo/policy/checkpoint+runs/line-adapter/adapter doom/defend_the_line
     """
-    from gi_data.demonstrations import check_body, take_demonstrations
+    from gi_data.demonstrations import body_of, take_demonstrations
     from gi_data.storage import locate
     from gi_model.embodiment import read_embodiment
     from gi_train.run_files import RunPaths
@@ -80,10 +80,9 @@ def posttrain_command(
     given = {name: value for name, value in flags.items() if value is not None}
     settings = dict(map(read_setting, set_ or []))
     config = configure(base, method, given | {"seed": seed, "threads": threads} | settings)
-    body = read_embodiment(embodiment) if embodiment else None
+    given = read_embodiment(embodiment) if embodiment else None
     demonstrations = take_demonstrations(locate(data), RunPaths(out).demonstrations, episodes=episodes, seed=seed)
-    if body:
-        check_body(demonstrations, body)
+    body = body_of(demonstrations, given)
     from gi_train.posttrain import posttrain  # seconds of imports: only once settings and data are known to be good
     from gi_train.trainee import Trainee
 

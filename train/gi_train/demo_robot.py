@@ -11,7 +11,6 @@ safety envelope stands between the policy and the body. Stages are kept, as the 
 import json
 import time
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
@@ -72,14 +71,9 @@ class RobotDemo:
         return self.body, self.body + UNSEEN
 
     @property
-    def embodiment(self) -> Path:
-        """The body's file."""
-        return Path(str(files("gi_data.envs.robots") / f"{self.body.partition('/')[2]}.toml"))
-
-    @property
     def run(self) -> RunPaths:
         """What post-training makes."""
-        return RunPaths(self.out / ADAPTER)
+        return RunPaths(self.out / "posttrain")
 
     def path(self, name: str) -> Path:
         """What the demo makes, by its name."""
@@ -137,7 +131,7 @@ def plan_robot_stages(demo: RobotDemo) -> RobotStages:
     amount = ("--demonstrator", "scripted", "--episodes", demo.demonstrations, "--seed", demo.seed)
     record = Stage("record", (_gi("record", demo.body, *amount, "--out", recordings),), (recordings,))
     shard = Stage("shard", (_gi("shard", recordings, corpus, "--val-fraction", 0.1),), (corpus,), (record,))
-    training = ("--embodiment", demo.embodiment, "--steps", demo.steps, "--seed", demo.seed)
+    training = ("--steps", demo.steps, "--seed", demo.seed)
     learn = _gi("posttrain", "--base", demo.base, "--data", corpus, "--out", run, *training)
     posttrain = Stage("posttrain", (learn,), (run,), (shard,))
     results, driven, traces = demo.path("baselines.jsonl"), demo.path("driven.jsonl"), demo.path("traces")
