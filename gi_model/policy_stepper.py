@@ -75,6 +75,9 @@ class PolicyStepper:
     def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
         """Start a new stream in `slot`. Raises ConfigError for an unknown adapter, or keys without a calibration."""
         self._bank.place_of(adapter)
+        if sampling.keys == "calibrated" and adapter is not None:
+            do = "Play with keys 'sample', or merge the adapter: gi export merged."
+            raise ConfigError(f"{self.name} is calibrated without adapters", got="keys 'calibrated'", do=do)
         if sampling.keys == "calibrated" and self._table is None:
             do = "Play with keys 'sample', or run `gi pretrain` on, which writes calibration.json at its end."
             raise ConfigError(f"{self.name} has no calibration of its keys", got="keys 'calibrated'", do=do)

@@ -67,7 +67,7 @@ class Stepper(Protocol):
 
     @property
     def adapters(self) -> "Mapping[str, AdapterConfig]":
-        """What streams may be opened with, by name."""
+        """What streams may be opened with, by name; each config has the name that it is loaded as."""
         ...
 
     def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:

@@ -35,6 +35,10 @@ def play_command(
         typer.Option(help="With --window: TOML with the controls it may use. Default: those of most games."),
     ] = None,
     hotkey: Annotated[str, typer.Option(help="With --window: the key that gives you control, and takes it.")] = "F10",
+    adapter: Annotated[str | None, typer.Option(help="Of the server, to play with.")] = None,
+    shield: Annotated[
+        str | None, typer.Option(help="Of a robot: clearance, or MODULE:NAME, may veto or replace what it does.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print episodes and summary as JSON.")] = False,
 ) -> None:
     """Play a game through a server: frames out, actions in.
@@ -44,22 +48,25 @@ def play_command(
     """
     from gi_data.envs import EVAL_SEED_START, make_environment
     from gi_data.envs.realtime import RealTimeEnvironment
-    from gi_serve.client import Client
+    from gi_data.envs.shielded import ShieldedEnvironment, make_shield
+    from gi_serve.client import Client, SessionConfig
     from gi_serve.filmed import FilmedEnvironment
     from gi_serve.play_window import WindowPlay
     from gi_serve.remote_agent import check_rate
 
     if window is not None:
         play = WindowPlay(game, window, fps=fps, bindings=bindings, hotkey=hotkey, record=record)
-        _show(game, [_play_window(Client(server), play)], as_json)
+        _show(game, [_play_window(Client(server), play, adapter)], as_json)
         return
     first = EVAL_SEED_START if seed is None else seed
-    with Client(server).session(seed=first) as session:
+    with Client(server).session(SessionConfig(seed=first, adapter=adapter, lockstep=not realtime)) as session:
         env: Environment = make_environment(game)
         try:
             check_rate(session.model, env)
             if record is not None:
-                env = FilmedEnvironment(env, record, player=f"policy {session.model.name}")
+                env = FilmedEnvironment(env, record, player=f"policy {_name_of(session)}")
+            if shield is not None:
+                env = ShieldedEnvironment(env, make_shield(shield, env))
             if realtime:
                 env = RealTimeEnvironment(env)
                 env.fps = fps or env.fps
@@ -99,14 +106,19 @@ def _play(env: "Environment", session: "Session", seeds: range) -> "list[Episode
         env.close()  # stops the clock of a game in real time before the game itself
 
 
-def _play_window(client: "Client", play: "WindowPlay") -> "EpisodePlay":
+def _name_of(session: "Session") -> str:
+    return session.model.name if session.adapter is None else f"{session.model.name} with {session.adapter}"
+
+
+def _play_window(client: "Client", play: "WindowPlay", adapter: str | None) -> "EpisodePlay":
     from rich.console import Console
 
+    from gi_serve.client import SessionConfig
     from gi_serve.play_window import play_window
 
     console = Console(stderr=True)
     console.print(f"[bold]{play.hotkey}[/] gives you control at once, and takes it; Ctrl-C here ends.", highlight=False)
-    with client.session() as session, console.status(f"playing {play.game}"):
+    with client.session(SessionConfig(adapter=adapter)) as session, console.status(f"playing {play.game}"):
         played, why = play_window(session, play)
     console.print(f"ended: {why}", highlight=False)
     return played

@@ -65,6 +65,15 @@ def serve_command(
     models_dir: Annotated[
         Path | None, typer.Option(help="Below it, admins may load models while the server runs.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(help="Folder that `gi posttrain` wrote: PATH or NAME=PATH; again for more.")
+    ] = None,
+    adapters_dir: Annotated[
+        Path | None, typer.Option(help="Below it, admins may load adapters while the server runs.")
+    ] = None,
+    shield: Annotated[
+        str | None, typer.Option(help="MODULE:NAME of a callable that may veto or replace what robots do.")
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="File of `gi keys`; without it nobody is asked.", rich_help_panel=_ACCESS)
     ] = None,
@@ -127,6 +136,7 @@ def serve_command(
     if print_openapi or print_asyncapi:
         _print_specification(is_async=print_asyncapi)
         return
+    from gi_model.shield import load_shield
     from gi_serve.limits import Limits
     from gi_serve.logs import configure_logs
     from gi_serve.model_loading import ModelLoader, ModelSpec
@@ -139,7 +149,7 @@ def serve_command(
     tls = make_tls(tls_cert, tls_key)
     specs = [ModelSpec.parse(text) for text in models or []] + ([ModelSpec(checkpoint)] if checkpoint else [])
     with bind(host, port) as bound:  # before the models: a taken port is known at once
-        loader = ModelLoader(_choose_device(device, threads), max_sessions, models_dir)
+        loader = ModelLoader(_choose_device(device, threads), max_sessions, models_dir, adapters_dir)
         config = ServiceConfig(
             idle_timeout_s=idle_timeout,
             resume_timeout_s=resume_timeout,
@@ -147,6 +157,7 @@ def serve_command(
             play_dir=record_play,
             has_pages=not insecure if playground is None else playground,
             admits_late=not admission,
+            shield=None if shield is None else load_shield(shield),
             drain_s=drain_seconds,
             recap=bind_recap_sockets(recap_socket, recap_port, has_keys=keys is not None),
         )
@@ -154,6 +165,8 @@ def serve_command(
             [], config=config, access=access, loader=loader, tracer=make_tracer(otel_share) if otel else None
         )
         add_models(service, specs)
+        for text in adapter or []:
+            service.adapters.load_at_start(ModelSpec.parse(text))
         server = Server(service, tls=tls)
         end_quietly_on_sigterm()
         facts = {**_describe(service), **_address_of(bound.getsockname(), tls)}
@@ -269,7 +282,8 @@ def _describe(service: "Service") -> dict[str, object]:
     """What is served; of the first model, its name and rate as well."""
     steppers = [engine.stepper for engine in service.engines.values()]
     rows = [{"model": each.name, "fingerprint": each.fingerprint, "fps": each.fps} for each in steppers]
-    return {**(rows[0] if rows else {}), "models": rows}
+    adapters = [{"adapter": config.name, "model": engine.stepper.name} for engine, config in service.adapters.all()]
+    return {**(rows[0] if rows else {}), "models": rows, "adapters": adapters}
 
 
 def _address_of(bound: tuple[str, int], tls: "Tls | None") -> dict[str, object]:
@@ -290,6 +304,9 @@ def _announce(facts: dict[str, object], *, as_json: bool) -> None:
         console.print(
             f"[bold]{each['model']}[/], {each['fps']:g} fps, on {facts['device']}, {facts['threads']} thread(s)"
         )
+    assert isinstance(facts["adapters"], list)
+    for each in facts["adapters"]:
+        console.print(f"[bold]{each['adapter']}[/], an adapter of {each['model']}")
     console.print(f"up to {facts['max_sessions']} players at [bold]{facts['url']}[/]  (docs: {facts['url']}/docs)")
     if facts["has_pages"]:
         console.print(f"watch them at [bold]{facts['url']}/playground/[/]", highlight=False)

@@ -71,7 +71,14 @@ class ServerAddress:
 
     def models(self) -> list[dict[str, Any]]:
         """What `GET /v1/models` says. Raises ServeError if the server cannot be reached."""
-        request = urllib.request.Request(f"{self.http_url}/v1/models", headers=dict(self.headers))
+        return self._list("models")
+
+    def adapters(self) -> list[dict[str, Any]]:
+        """What `GET /v1/adapters` says. Raises ServeError if the server cannot be reached."""
+        return self._list("adapters")
+
+    def _list(self, what: str) -> list[dict[str, Any]]:
+        request = urllib.request.Request(f"{self.http_url}/v1/{what}", headers=dict(self.headers))
         try:
             with _OPENER.open(request, timeout=SECONDS_TO_OPEN) as answer:
                 found: list[dict[str, Any]] = json.load(answer)

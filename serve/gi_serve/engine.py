@@ -14,18 +14,18 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
-
-from gi_model.actions import ActionSpace, InputState
+from gi_model.actions import InputState
 from gi_model.errors import ActionError
 from gi_model.frames import Frame
+from gi_model.shield import Shield
 from gi_model.stepper import Stepper, Steps
 from gi_serve.admission import Demand, admits, count_on_time
+from gi_serve.controls import decode_tokens
+from gi_serve.engine_adapters import EngineAdapters
 from gi_serve.logs import tag_of
 from gi_serve.metrics import ModelMetrics
 from gi_serve.model_thread import Entry, ModelThread, Outcome
@@ -42,6 +42,7 @@ from gi_serve.problems import (
 )
 from gi_serve.protocol import ActionMessage, FrameMessage
 from gi_serve.recorder import Recorder
+from gi_serve.robots import Limited, Robots
 from gi_serve.scheduling import choose
 from gi_serve.sessions import Nobody, ReadyFrame, Session, SessionOptions, Sink
 from gi_serve.step_times import StepTimes
@@ -74,16 +75,19 @@ class Engine:
         *,
         times: StepTimes | None = None,
         recorder: Recorder | None = None,
+        shield: Shield | None = None,
     ) -> None:
         self.stepper, self.metrics, self.config = stepper, metrics, config or EngineConfig()
         self.times, self._recorder = times or StepTimes(), recorder
         self.sessions: dict[str, Session] = {}
+        self.adapters = EngineAdapters(self)
         self.is_draining = False
         self._free_slots = list(reversed(range(stepper.num_slots)))
         self._pending: set[Session] = set()
         self._is_stepping = False
         self._is_scheduled = False
-        self._thread = ModelThread(stepper, self._finish_step)
+        self.robots = Robots(stepper, metrics, self._remember, shield=shield)
+        self._thread = ModelThread(stepper, self._finish_step, judge=None if shield is None else self.robots.judge)
         self.on_step: Callable[[Outcome], None] | None = None  # hears of every step
         metrics.slots = stepper.num_slots
 
@@ -126,13 +130,17 @@ class Engine:
 
     def open_session(self, options: SessionOptions, sink: Sink) -> Session:
         """Give a new session a slot. Raises Problem when there is none, or when it would make others late."""
+        self.adapters.for_session(options.adapter)  # raises before its body is looked for
+        body = self.robots.body_of(options)
         session = self._take_slot(options, sink)
-        session.recording = self._recorder.begin(self.stepper) if self._recorder is not None else None
+        self.robots.open(session, body)
+        session.recording = self._recorder.begin(self.stepper, session.adapter) if self._recorder is not None else None
         return session
 
     def _take_slot(self, options: SessionOptions, sink: Sink) -> Session:
         if self.is_draining:
             raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
+        adapter = self.adapters.for_session(options.adapter)
         if not self._free_slots:
             detail = f"All {self.stepper.num_slots} sessions of {self.stepper.name} are taken."
             raise Problem(CAPACITY_FULL, detail, retry_after_s=self._retry_after_s())
@@ -140,8 +148,9 @@ class Engine:
         if not (self.config.admits_late or admits(self.times, present, self._demand_of(options))):
             detail = f"With the {len(present)} sessions of {self.stepper.name} that are open, frames would be late."
             raise Problem(OVERLOADED, detail, retry_after_s=_RETRY_WHEN_OVERLOADED_S)
-        session = Session(self._free_slots.pop(), options, sink)
+        session = Session(self._free_slots.pop(), options, sink, adapter=adapter)
         self.sessions[session.id] = session
+        self.adapters.count_sessions(session, +1)
         self.metrics.sessions = len(self.sessions)
         return session
 
@@ -150,6 +159,7 @@ class Engine:
         fork = self._take_slot(replace(session.options, stream_id=stream_id), sink)
         fork.is_fresh, fork.last_seq = session.is_fresh, session.last_seq
         fork.stepped_seq, fork.answered = session.stepped_seq, session.answered
+        self.robots.fork(session, fork)
         if self._recorder is not None and session.recording is not None:
             fork.recording = self._recorder.fork(session.recording)
         if not session.is_fresh:
@@ -169,8 +179,10 @@ class Engine:
             return
         session.is_closed = True
         self._pending.discard(session)
+        self.robots.close(session)
         session.pending = None
         del self.sessions[session.id]
+        self.adapters.count_sessions(session, -1)
         self._free_slots.append(session.slot)
         self.metrics.sessions = len(self.sessions)
         if session.recording is not None:
@@ -204,6 +216,10 @@ class Engine:
             elif session.lost_ns is None and now_ns - session.active_ns > idle_ns:
                 self.close_session(session, reason="idle")
 
+    async def between_steps(self, work: Callable[[], None]) -> None:
+        """Let `work` change the stepper, between two steps; raises what it raises."""
+        await self._thread.between_steps(work)
+
     def _demand_of(self, options: SessionOptions) -> Demand:
         return Demand(options.fps or self.stepper.fps, options.deadline_s)
 
@@ -229,6 +245,8 @@ class Engine:
         session.num_frames += 1
         session.active_ns = time.monotonic_ns()
         self.metrics.frames += 1
+        if session.options.adapter is not None:
+            self.metrics.adapter_frames[session.options.adapter] += 1
         if session.recording is not None:
             session.recording.frame(message, session.active_ns)
 
@@ -265,6 +283,9 @@ class Engine:
             detail = f"seq {seq} is not the newest frame that the model saw, {session.stepped_seq}: send it sooner."
             raise Problem(FEEDBACK_LATE, detail)
         session.executed_seq = seq
+        self._remember(session, seq, state)
+
+    def _remember(self, session: Session, seq: int, state: InputState) -> None:
         if session.answered != (seq, state):
             session.answered = None
             tokens = self.stepper.action_space.encode(state)
@@ -317,6 +338,9 @@ class Engine:
             self._fail(outcome)
         else:
             self.times.observe(len(outcome.entries), (outcome.done_ns - outcome.started_ns) / 1e9)
+        limited: Mapping[int, Limited] = {}
+        if self.robots.num_open and outcome.steps is not None:  # before the next step: it must find what was executed
+            limited = self.robots.limit(outcome.entries, outcome.steps.tokens, outcome.judged)
         self._start_step()  # before the answers are written: the model never waits for them
         if outcome.steps is not None:
             for row, entry in enumerate(outcome.entries):
@@ -324,7 +348,7 @@ class Engine:
                     self.abandon(entry.session, entry.frame.seq)
                 else:
                     self.metrics.queue.observe((outcome.started_ns - entry.frame.ready_ns) / 1e9)
-                    self._answer(entry, outcome.steps, row)
+                    self._answer(entry, outcome.steps, row, limited.get(row))
 
     def _fail(self, outcome: Outcome) -> None:
         self.metrics.step_failures += 1
@@ -336,7 +360,7 @@ class Engine:
             else:
                 entry.session.sink.failed(entry.session, entry.frame.seq, Problem(STEP_FAILED))
 
-    def _answer(self, entry: Entry, steps: Steps, row: int) -> None:
+    def _answer(self, entry: Entry, steps: Steps, row: int, limited: Limited | None) -> None:
         session, frame, now_ns = entry.session, entry.frame, time.monotonic_ns()
         tokens = steps.tokens[row]
         try:
@@ -345,10 +369,12 @@ class Engine:
             logger.exception("the model wrote tokens that no input state encodes to")
             session.sink.failed(session, frame.seq, Problem(INTERNAL))
             return
+        if limited is not None:
+            states, tokens = self.robots.overrule(states, tokens, limited)
         if session.stepped_seq == frame.seq and session.executed_seq != frame.seq:
             session.answered = frame.seq, states[0]
         if session.recording is not None:
-            session.recording.answer(frame.seq, tokens, steps.confidence[row])
+            session.recording.answer(frame.seq, steps.tokens[row], steps.confidence[row])
         is_late = now_ns > frame.deadline_ns
         self.metrics.answers += 1
         self.metrics.deadline_misses += is_late
@@ -363,11 +389,6 @@ class Engine:
             tokens=tokens,
             confidence=steps.confidence[row],
             stream_id=session.options.stream_id,
+            plan=None if limited is None else limited[1],
         )
         session.answer(message)
-
-
-@lru_cache(maxsize=16384)
-def decode_tokens(space: ActionSpace, tokens: bytes) -> InputState:
-    """`space.decode` of int64 token bytes; cached, because players hold few distinct states."""
-    return space.decode(np.frombuffer(tokens, np.int64))

@@ -32,6 +32,8 @@ COUNTERS: Final = {
     "dropped_frames": "Frames that gave way to newer ones",
     "deadline_misses": "Answers after the deadline",
     "step_failures": "Batches the model failed on",
+    "watchdogs": "Times a robot sent no frame in time",
+    "stops": "Emergency stops of robots",
 }
 STAGES: Final = ("receive", "decode", "queue", "batch", "forward", "encode", "send", "total")
 
@@ -79,6 +81,12 @@ class ModelMetrics:
     dropped_frames: int = 0
     deadline_misses: int = 0
     step_failures: int = 0
+    adapter_sessions: Counter[str] = field(default_factory=Counter)  # by adapter
+    adapter_frames: Counter[str] = field(default_factory=Counter)
+    watchdogs: int = 0
+    stops: int = 0
+    clamps: Counter[tuple[str, str]] = field(default_factory=Counter)  # by actuator and kind of limit
+    shielded: Counter[str] = field(default_factory=Counter)  # actions of robots, by what the shield did
 
 
 @dataclass(slots=True)
@@ -131,8 +139,33 @@ class MetricsCollector(Collector):
             sessions.add_metric([model], metrics.sessions)
             slots.add_metric([model], metrics.slots)
         yield from (stages, batches, sessions, slots)
+        yield from _collect_adapters(models)
+        yield from _collect_robots(models)
         for name, meaning in COUNTERS.items():
             counter = CounterMetricFamily(f"gi_serve_{name}", meaning, labels=["model"])
             for model, metrics in models.items():
                 counter.add_metric([model], getattr(metrics, name))
             yield counter
+
+
+def _collect_adapters(models: Mapping[str, ModelMetrics]) -> "Iterable[CounterMetricFamily | GaugeMetricFamily]":
+    labels = ["model", "adapter"]
+    sessions = GaugeMetricFamily("gi_serve_adapter_sessions", "Open sessions of each adapter", labels=labels)
+    frames = CounterMetricFamily("gi_serve_adapter_frames", "Frames received for each adapter", labels=labels)
+    for model, metrics in models.items():
+        for adapter, count in metrics.adapter_sessions.items():
+            sessions.add_metric([model, adapter], count)
+        for adapter, count in metrics.adapter_frames.items():
+            frames.add_metric([model, adapter], count)
+    return sessions, frames
+
+
+def _collect_robots(models: Mapping[str, ModelMetrics]) -> "Iterable[CounterMetricFamily]":
+    clamps = CounterMetricFamily("gi_serve_clamps", "Commands a limit changed", labels=["model", "actuator", "kind"])
+    actions = CounterMetricFamily("gi_serve_robot_actions", "Actions of robots", labels=["model", "shield"])
+    for model, metrics in models.items():
+        for (actuator, kind), count in metrics.clamps.items():
+            clamps.add_metric([model, actuator, kind], count)
+        for outcome, count in metrics.shielded.items():
+            actions.add_metric([model, outcome], count)
+    return clamps, actions

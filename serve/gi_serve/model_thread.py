@@ -11,13 +11,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gi_model.actions import InputState
+from gi_model.shield import Outcome as ShieldOutcome
 from gi_model.stepper import Sampling, Stepper, Steps
 from gi_serve.sessions import ReadyFrame, Session
 
@@ -45,7 +47,8 @@ class Entry:
 class Outcome:
     """What the model made of a batch: tokens (B, N, K), confidence (B, N, F). steps None: it failed.
 
-    started_ns: taken by the thread; stepped_ns: slots opened, frames in one array; done_ns: answered.
+    started_ns: taken by the thread; stepped_ns: slots opened, frames in one array; done_ns: answered. judged: what the
+    shield let through, by row.
     """
 
     entries: Sequence[Entry]
@@ -53,13 +56,20 @@ class Outcome:
     started_ns: int
     stepped_ns: int
     done_ns: int
+    judged: Mapping[int, tuple[InputState, ShieldOutcome]] = field(default_factory=dict)
+
+
+Judge = Callable[[Sequence[Entry], NDArray[np.int64]], Mapping[int, tuple[InputState, ShieldOutcome]]]
 
 
 class ModelThread:
-    """Runs one stepper. Every method belongs to the event loop's thread; `finished` is called there."""
+    """Runs one stepper. Every method belongs to the event loop's thread; `finished` is called there.
 
-    def __init__(self, stepper: Stepper, finished: Callable[[Outcome], None]) -> None:
-        self._stepper, self._finished = stepper, finished
+    judge: called on the model's thread with a batch and its tokens; its answer is the outcome's `judged`.
+    """
+
+    def __init__(self, stepper: Stepper, finished: Callable[[Outcome], None], *, judge: Judge | None = None) -> None:
+        self._stepper, self._finished, self._judge = stepper, finished, judge
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"step-{stepper.name}", daemon=True)
         self._unsound: set[int] = set()  # slots; of the model's thread
@@ -93,6 +103,12 @@ class ModelThread:
         """Let `target` go on as `source` would; `failed` is called, on the loop, if it cannot."""
         self._jobs.put(partial(self._copy, source, target, failed))
 
+    async def between_steps(self, work: Callable[[], None]) -> None:
+        """Let `work` change the stepper between two steps; raises what it raises. The steps wait for it."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(partial(self._change, work, done))
+        await done
+
     # ------------------------------------------------------------------ the model's thread
 
     def _run(self) -> None:
@@ -108,7 +124,7 @@ class ModelThread:
         try:
             for entry in entries:
                 if entry.opens or entry.slot in self._unsound:
-                    self._stepper.open(entry.slot, entry.sampling)
+                    self._stepper.open(entry.slot, entry.sampling, entry.session.options.adapter)
             self._unsound.difference_update(slots)
             frames = _batch(entries)
             stepped_ns = time.monotonic_ns()
@@ -116,7 +132,9 @@ class ModelThread:
         except Exception:  # whatever the model raises ends this batch, not the server
             logger.exception("the model failed on a batch of %d", len(entries))
             self._unsound.update(slots)
-        outcome = Outcome(entries, steps, started_ns, stepped_ns, time.monotonic_ns())
+        done_ns = time.monotonic_ns()
+        judged = {} if steps is None or self._judge is None else self._judge(entries, steps.tokens)
+        outcome = Outcome(entries, steps, started_ns, stepped_ns, done_ns, judged)
         self._loop.call_soon_threadsafe(self._finished, outcome)
 
     def _correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
@@ -127,6 +145,14 @@ class ModelThread:
         except Exception:
             logger.exception("the model failed on a correction")
             self._unsound.add(slot)
+
+    def _change(self, work: Callable[[], None], done: "asyncio.Future[None]") -> None:
+        try:
+            work()
+        except Exception as error:
+            self._loop.call_soon_threadsafe(_settle, done, error)
+        else:
+            self._loop.call_soon_threadsafe(_settle, done, None)
 
     def _copy(self, source: int, target: int, failed: Callable[[], None]) -> None:
         if source in self._unsound:
@@ -139,6 +165,15 @@ class ModelThread:
             logger.exception("the model failed to copy a stream")
             self._unsound.add(target)
             self._loop.call_soon_threadsafe(failed)
+
+
+def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 def _batch(entries: Sequence[Entry]) -> NDArray[np.uint8]:

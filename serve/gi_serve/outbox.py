@@ -65,6 +65,16 @@ class Outbox:
         self._answers[message.stream_id] = message
         self.flush()
 
+    def replace_answer(self, message: ActionMessage) -> None:
+        """Let `message` take the place of the unsent answer to the same frame."""
+        unsent = self._answers.get(message.stream_id)
+        if unsent is not None and unsent.seq == message.seq:
+            self._answers[message.stream_id] = replace(message, num_dropped=unsent.num_dropped)
+
+    def is_unsent(self, stream_id: int) -> bool:
+        """Whether an answer of the stream waits to be sent."""
+        return stream_id in self._answers
+
     def forget_answer(self, stream_id: int) -> None:
         """Drop the unsent answer of a stream that was reset or closed."""
         self._answers.pop(stream_id, None)

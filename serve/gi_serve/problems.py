@@ -33,11 +33,14 @@ FORBIDDEN: Final = ProblemKind("forbidden", 403, "The key may not do this")
 ORIGIN_REFUSED: Final = ProblemKind("origin-refused", 403, "Not for pages of other origins")
 SESSION_UNKNOWN: Final = ProblemKind("session-unknown", 404, "No such session")
 MODEL_UNKNOWN: Final = ProblemKind("model-unknown", 404, "No such model")
+ADAPTER_UNKNOWN: Final = ProblemKind("adapter-unknown", 404, "No such adapter")
 RESUME_REFUSED: Final = ProblemKind("resume-refused", 404, "No such session to resume")
 RECORDING_OFF: Final = ProblemKind("recording-off", 404, "This server does not record players")
 RECORDING_UNKNOWN: Final = ProblemKind("recording-unknown", 404, "No such recording")
 REQUEST_TIMEOUT: Final = ProblemKind("request-timeout", 408, "The request came too slowly")
 MODEL_EXISTS: Final = ProblemKind("model-exists", 409, "A model of that name is served")
+NOT_A_ROBOT: Final = ProblemKind("not-a-robot", 409, "The session drives no robot")
+ADAPTER_EXISTS: Final = ProblemKind("adapter-exists", 409, "An adapter of that name is served")
 SESSION_STREAMS: Final = ProblemKind("session-streams", 409, "The session belongs to a stream")
 FRAME_SUPERSEDED: Final = ProblemKind("frame-superseded", 409, "A newer frame took this frame's place")
 FEEDBACK_LATE: Final = ProblemKind("feedback-late", 409, "The model has gone on")
@@ -49,7 +52,10 @@ MEDIA_UNKNOWN: Final = ProblemKind("media-type-unknown", 415, "Frames are JPEG, 
 FRAME_INVALID: Final = ProblemKind("frame-invalid", 422, "Not a frame")
 REQUEST_INVALID: Final = ProblemKind("request-invalid", 422, "The request does not have the expected form")
 MESSAGE_INVALID: Final = ProblemKind("message-invalid", 422, "Not a message of the protocol")
+EMBODIMENT_MISMATCH: Final = ProblemKind("embodiment-mismatch", 422, "The adapter was made for another body")
 MODEL_INVALID: Final = ProblemKind("model-invalid", 422, "Not a model that can be served")
+ADAPTER_INVALID: Final = ProblemKind("adapter-invalid", 422, "Not an adapter that can be served")
+BASE_MISMATCH: Final = ProblemKind("base-mismatch", 422, "The adapter was made for another model")
 RATE_LIMITED: Final = ProblemKind("rate-limited", 429, "Too many, too fast")
 SESSIONS_OF_KEY: Final = ProblemKind("sessions-of-key", 429, "The key has as many sessions as it may")
 HEAD_TOO_LARGE: Final = ProblemKind("head-too-large", 431, "URL and headers too large")
@@ -60,6 +66,8 @@ OVERLOADED: Final = ProblemKind("overloaded", 503, "One more session would make 
 DRAINING: Final = ProblemKind("draining", 503, "The server is going away")
 
 KINDS: Final = (
+    *(ADAPTER_UNKNOWN, ADAPTER_EXISTS, ADAPTER_INVALID, BASE_MISMATCH),
+    *(NOT_A_ROBOT, EMBODIMENT_MISMATCH),
     *(CREDENTIAL_IN_URL, UNAUTHORIZED, FORBIDDEN, ORIGIN_REFUSED, SESSION_UNKNOWN, MODEL_UNKNOWN, RESUME_REFUSED),
     *(RECORDING_OFF, RECORDING_UNKNOWN, RECORDING_FULL),
     *(REQUEST_TIMEOUT, MODEL_EXISTS, SESSION_STREAMS, FRAME_SUPERSEDED, FEEDBACK_LATE, SESSION_CLOSED),

@@ -29,6 +29,8 @@ from gi_serve.protocol_json import action_to_text, frame_from_event, parse_event
 from gi_serve.schemas import (
     ActionExecuted,
     ClockSync,
+    RobotRelease,
+    RobotStop,
     StreamClose,
     StreamFork,
     StreamReset,
@@ -43,7 +45,7 @@ _SECONDS_TO_START: Final = 10.0  # a connection that opens no stream is not kept
 _CLEAN_CLOSE: Final = (1000, 1001)  # anything else, a socket without a last word above all: the connection was lost
 _EVENTS: Final = (
     *("session.update", "session.reset", "session.close", "session.resume", "session.fork"),
-    *("frame", "action.executed", "clock.sync"),
+    *("frame", "action.executed", "clock.sync", "robot.stop", "robot.release"),
 )
 
 
@@ -147,6 +149,10 @@ class Connection:
                 self._streams.fork(read_event(StreamFork, event))
             case "action.executed":
                 self._streams.execute(read_event(ActionExecuted, event))
+            case "robot.stop":
+                self._streams.stop_robot(read_event(RobotStop, event))
+            case "robot.release":
+                self._streams.release_robot(read_event(RobotRelease, event))
             case "clock.sync":
                 self._streams.sync_clock(read_event(ClockSync, event), received_ns)
             case unknown:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from gi_model.errors import ServeError
 from gi_model.stepper import Sampling, Stepper
 from gi_serve.protocol import FrameMessage
 from gi_serve.session_record import EVENTS, FORMAT, FRAMES, VERSION, answer_event, frame_event, open_event
+
+if TYPE_CHECKING:
+    from gi_model.adapters import AdapterConfig
 
 MAX_WAITING_BYTES: Final = 256 * 1024 * 1024  # of one session, until the disk is too slow for it
 logger = logging.getLogger("gi_serve")
@@ -54,8 +57,8 @@ class Recorder:
         self._jobs.put(None)
         self._thread.join()
 
-    def begin(self, stepper: Stepper) -> "Recording":
-        """A new recording of a session of `stepper`."""
+    def begin(self, stepper: Stepper, adapter: "AdapterConfig | None" = None) -> "Recording":
+        """A new recording of a session of `stepper`, played with `adapter`."""
         header = {
             "event": "session",
             "format": FORMAT,
@@ -69,6 +72,8 @@ class Recorder:
             "action_horizon": stepper.action_horizon,
             "factors": list(stepper.factors),
         }
+        if adapter is not None:
+            header |= {"adapter": adapter.name, "adapter_fingerprint": adapter.fingerprint}
         recording = Recording(self._new_path(), self._jobs)
         recording.put(header)
         return recording

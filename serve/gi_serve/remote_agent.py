@@ -1,12 +1,13 @@
 """`RemoteAgent`: a server as an `Agent`, so that the harness plays `http://HOST:PORT` like any player."""
 
 from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
 
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
-from gi_serve.client import Client, ModelInfo, Session
+from gi_serve.client import Client, ModelInfo, Session, SessionConfig
 
 RATE_TOLERANCE = 0.5  # ticks a second
 
@@ -35,14 +36,24 @@ class RemoteAgent:
 
 
 def make_remote_agent(spec: str, env: Environment) -> RemoteAgent:
-    """The agent `http://HOST:PORT`. Raises ServeError without a server or a free slot, ConfigError on another rate."""
-    session = Client(spec).session()
+    """The agent `http://HOST:PORT`, or `http://HOST:PORT?adapter=NAME` (also `model`).
+
+    Raises ServeError without a server or a free slot, ConfigError on another rate.
+    """
+    session = Client(spec).session(_read_settings(spec))
     try:
         check_rate(session.model, env)
     except ConfigError:
         session.close()
         raise
     return RemoteAgent(session)
+
+
+def _read_settings(spec: str) -> SessionConfig:
+    asked = dict(parse_qsl(urlsplit(spec).query, keep_blank_values=True))
+    if odd := asked.keys() - {"adapter", "model"}:
+        raise ConfigError("unknown setting of a remote agent", got=", ".join(sorted(odd)), expected="adapter | model")
+    return SessionConfig(adapter=asked.get("adapter"), model=asked.get("model"), lockstep=True)
 
 
 def check_rate(model: ModelInfo, env: Environment) -> None:

@@ -32,9 +32,10 @@ _SECONDS_TO_ANSWER = 30.0
 
 
 class Replayer(Protocol):
-    """Whatever plays a recording again."""
+    """Whatever plays a recording again. Fingerprints: of the model, and of its adapter, "" without one."""
 
     fingerprint: str
+    adapter_fingerprint: str
 
     def open(self, sampling: Sampling) -> None:
         """Start anew."""
@@ -75,7 +76,11 @@ class ReplayReport:
 
 
 def replay(record: SessionRecord, replayer: Replayer) -> ReplayReport:
-    """Play `record` again until its end or the first difference. Raises ServeError on a damaged recording."""
+    """Play `record` again until its end or the first difference.
+
+    Raises ServeError on a damaged recording, or one that was played with another adapter.
+    """
+    _check_adapter(record, replayer)
     playing = _Replay(record, replayer, ReplayReport(record.header.get("fingerprint") == replayer.fingerprint))
     for event in record.events():
         try:
@@ -85,6 +90,17 @@ def replay(record: SessionRecord, replayer: Replayer) -> ReplayReport:
         if playing.report.difference is not None:
             break
     return playing.report
+
+
+def _check_adapter(record: SessionRecord, replayer: Replayer) -> None:
+    """Another model may be compared with the one that was recorded; another adapter is another task."""
+    recorded = str(record.header.get("adapter_fingerprint", ""))
+    if recorded != replayer.adapter_fingerprint:
+        expected, got = (
+            each[:12] or "the model alone"
+            for each in (f"{record.header.get('adapter', '')} {recorded}".strip(), replayer.adapter_fingerprint)
+        )
+        raise ServeError("recorded with another adapter", got=got, expected=expected, do="Name its own: --adapter.")
 
 
 @dataclass(slots=True)
@@ -132,16 +148,17 @@ def _describe(tokens: NDArray[np.int64]) -> dict[str, Any]:
 
 
 class StepperReplayer:
-    """Plays on a model of this process, in its slot 0."""
+    """Plays on a model of this process, in its slot 0. adapter: by name, of those that it has."""
 
-    def __init__(self, stepper: Stepper) -> None:
-        self.fingerprint, self._stepper = stepper.fingerprint, stepper
+    def __init__(self, stepper: Stepper, adapter: str | None = None) -> None:
+        self.fingerprint, self._stepper, self._adapter = stepper.fingerprint, stepper, adapter
+        self.adapter_fingerprint = "" if adapter is None else stepper.adapters[adapter].fingerprint
         self._decoder: StreamDecoder | None = None
         self._pictures: dict[int, Frame] = {}  # of videos, by seq, until one is stepped
 
     def open(self, sampling: Sampling) -> None:
         """Start anew."""
-        self._stepper.open(0, sampling)
+        self._stepper.open(0, sampling, self._adapter)
 
     def watch(self, message: FrameMessage) -> None:
         """Decode as the server does; what did not decode there does not here."""
@@ -173,12 +190,17 @@ class StepperReplayer:
 
 
 class ServerReplayer:
-    """Plays on a server; a context manager that ends the session. model: where it has several."""
+    """Plays on a server; a context manager that ends the session. model: where it has several; adapter: by name."""
 
-    def __init__(self, url: str, *, key: str | None = None, model: str | None = None) -> None:
-        self._address, self._model, self._opened = ServerAddress.of(url, key), model, ExitStack()
+    def __init__(
+        self, url: str, *, key: str | None = None, model: str | None = None, adapter: str | None = None
+    ) -> None:
+        self._address, self._opened = ServerAddress.of(url, key), ExitStack()
+        self._model, self._adapter = model, adapter
         self._connection: ClientConnection | None = None
-        self.fingerprint = self._find()["fingerprint"]
+        found = self._find()
+        self.fingerprint = found["fingerprint"]
+        self.adapter_fingerprint = "" if adapter is None else self._find_adapter(adapter, found["name"])["fingerprint"]
 
     def open(self, sampling: Sampling) -> None:
         """Open the session, or start it anew."""
@@ -192,7 +214,8 @@ class ServerReplayer:
             except CONNECT_ERRORS as error:
                 raise self._address.explain(error) from error
         event: dict[str, Any] = {"type": kind, "seed": sampling.seed, "sampling": settings}
-        self._send(event | ({"model": self._model} if self._model and kind == "session.update" else {}))
+        wanted = {"model": self._model, "adapter": self._adapter} if kind == "session.update" else {}
+        self._send(event | {name: value for name, value in wanted.items() if value is not None})
         self._read_event()
 
     def watch(self, message: FrameMessage) -> None:
@@ -224,6 +247,13 @@ class ServerReplayer:
         if len(models) != 1:
             raise ServeError("not one model to replay on", got=[model["name"] for model in models], do="Name one.")
         return models[0]
+
+    def _find_adapter(self, name: str, model: str) -> dict[str, Any]:
+        adapters = [each for each in self._address.adapters() if each["model"] == model]
+        for adapter in adapters:
+            if adapter["name"] == name:
+                return adapter
+        raise ServeError(f"{model} has no such adapter", got=name, expected=[each["name"] for each in adapters])
 
     def _connected(self) -> ClientConnection:
         if self._connection is None:

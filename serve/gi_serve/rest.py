@@ -13,6 +13,7 @@ from gi_serve.problems import DRAINING, MEDIA_UNKNOWN, SESSION_STREAMS, Problem
 from gi_serve.protocol import Codec, FrameMessage, check_frame_message
 from gi_serve.rest_access import require
 from gi_serve.rest_actions import build_action_routes
+from gi_serve.rest_adapters import build_adapter_routes
 from gi_serve.rest_answers import answer_with
 from gi_serve.rest_models import build_model_routes
 from gi_serve.rest_problems import ANY, BODY, problems
@@ -43,6 +44,7 @@ def build_routes(service: Service) -> APIRouter:
     _add_state_routes(router, service)
     router.include_router(build_token_routes(service))
     router.include_router(build_model_routes(service))
+    router.include_router(build_adapter_routes(service))
     _add_session_routes(router, service)
     _add_frame_route(router, service)
     router.include_router(build_action_routes(service))
@@ -118,6 +120,20 @@ def _add_session_routes(router: APIRouter, service: Service) -> None:
         engine, origin = service.find_session(session_id, caller)
         session = service.fork_session(origin, engine, PostedFrames(), caller=caller)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
+        return view_session(session, engine.stepper.name)
+
+    @router.post("/v1/sessions/{session_id}/stop", tags=["sessions"], responses=problems(*ANY, 404, 409, 422))
+    async def stop_robot(caller: player, session_id: str) -> SessionView:
+        """Bring the session's robot to neutral now, whatever the policy wants, until it is released."""
+        engine, session = service.find_session(session_id, caller)
+        engine.robots.stop(session)
+        return view_session(session, engine.stepper.name)
+
+    @router.post("/v1/sessions/{session_id}/release", tags=["sessions"], responses=problems(*ANY, 404, 409, 422))
+    async def release_robot(caller: player, session_id: str) -> SessionView:
+        """Let the session's robot obey the policy again."""
+        engine, session = service.find_session(session_id, caller)
+        engine.robots.release(session)
         return view_session(session, engine.stepper.name)
 
     @router.delete("/v1/sessions/{session_id}", status_code=204, tags=["sessions"], responses=problems(*ANY, 404, 422))

@@ -3,15 +3,20 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gi_model.embodiment import Embodiment
 from gi_model.stepper import Sampling, Stepper
 from gi_serve.engine import Engine
 from gi_serve.problems import REQUEST_INVALID, Problem
 from gi_serve.protocol import MAX_SEQ, MAX_STREAM_ID
+from gi_serve.robot_session import RobotSession
 from gi_serve.sessions import Session, SessionOptions
+
+if TYPE_CHECKING:
+    from gi_model.adapters import AdapterConfig
 
 _Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Event = TypeVar("Event", bound=BaseModel)
@@ -50,8 +55,13 @@ class SessionSettings(Strict):
         """Options of a new session."""
         sampling = self.sampling or SamplingSchema()
         seed = self.seed if self.seed is not None else secrets.randbits(31)
-        deadline_s = 1.0 / stepper.fps if self.deadline_ms is None else self.deadline_ms / 1e3
-        return SessionOptions(Sampling(**sampling.model_dump(), seed=seed), deadline_s, stream_id, self.fps)
+        deadline_s = 1.0 / self._rate(stepper) if self.deadline_ms is None else self.deadline_ms / 1e3
+        fps = self.fps or self._rate(stepper)
+        return SessionOptions(Sampling(**sampling.model_dump(), seed=seed), deadline_s, stream_id, fps)
+
+    def _rate(self, stepper: Stepper) -> float:
+        """Ticks a second, unless something else is said."""
+        return stepper.fps
 
     def change(self, options: SessionOptions) -> SessionOptions:
         """`options` with what is set here."""
@@ -67,6 +77,25 @@ class NewSession(SessionSettings):
     """Body of `POST /v1/sessions`."""
 
     model: str | None = Field(default=None, description="Needed only where the server has several.")
+    adapter: str | None = Field(
+        default=None, max_length=64, description="One of `GET /v1/adapters`, of that model. Default: the model alone."
+    )
+    embodiment: dict[str, Any] | None = Field(
+        default=None,
+        description="The body it drives, with the keys of embodiment.toml: actions carry commands inside its envelope.",
+    )
+    lockstep: bool = Field(default=False, description="The body waits for each answer: no watchdog.")
+
+    def options(self, stepper: Stepper, *, stream_id: int = 0) -> SessionOptions:
+        """Options of a new session. Raises GiError on an embodiment that is none."""
+        body = None if self.embodiment is None else Embodiment.from_dict(self.embodiment)
+        made = super().options(stepper, stream_id=stream_id)
+        return replace(made, adapter=self.adapter, embodiment=body, lockstep=self.lockstep)
+
+    def _rate(self, stepper: Stepper) -> float:
+        """The adapter's, if it is there."""
+        config = None if self.adapter is None else stepper.adapters.get(self.adapter)
+        return stepper.fps if config is None else config.fps
 
 
 class StreamUpdate(NewSession):
@@ -91,6 +120,20 @@ class StreamResume(Strict):
         default=MAX_SEQ, description="The newest answer you have, -1 for none: a newer one is sent again."
     )
     notify: bool | None = None
+
+
+class RobotStop(Strict):
+    """Body of the event `robot.stop`: to neutral now, whatever the policy wants, until `robot.release`."""
+
+    type: Literal["robot.stop"]
+    stream_id: _StreamId = 0
+
+
+class RobotRelease(Strict):
+    """Body of the event `robot.release`: obey the policy again."""
+
+    type: Literal["robot.release"]
+    stream_id: _StreamId = 0
 
 
 class StreamFork(Strict):
@@ -142,7 +185,43 @@ class ModelView(BaseModel):
     action_space: dict[str, Any]
     factors: list[str]
     capacity: dict[str, Any]
+    adapters: list[str] = Field(description="What a session may name as its `adapter`.")
     state: Literal["ready", "draining", "failed"]
+
+
+class AdapterView(BaseModel):
+    """An adapter as clients see it."""
+
+    name: str
+    model: str
+    fingerprint: str
+    base_fingerprint: str
+    fps: float
+    rank: int
+    embodiment: str | None = Field(description="Name of the body that it drives.")
+    num_sessions: int
+    state: Literal["ready", "draining"]
+
+
+class SessionAdapter(BaseModel):
+    """What a session plays with. fps: ticks a second of the play it was trained on."""
+
+    name: str
+    fingerprint: str
+    fps: float
+
+
+class RobotView(BaseModel):
+    """The body that a session drives."""
+
+    embodiment: dict[str, Any]
+    fingerprint: str
+    is_stopped: bool
+    command: list[float] = Field(description="The last one planned, an actuator each.")
+    clamps: dict[str, dict[str, int]] = Field(description="By actuator and kind: how many ticks a limit changed.")
+    shielded: dict[str, int] = Field(description="Actions by what the shield did: allowed, replaced, vetoed, failed.")
+    num_stops: int
+    num_watchdogs: int
 
 
 class SessionView(BaseModel):
@@ -150,6 +229,7 @@ class SessionView(BaseModel):
 
     id: str
     model: str
+    adapter: SessionAdapter | None
     stream_id: int
     seed: int
     sampling: SamplingSchema
@@ -158,6 +238,7 @@ class SessionView(BaseModel):
     num_answers: int
     num_dropped: int
     num_late: int
+    robot: RobotView | None = None
 
 
 def view_model(engine: Engine) -> ModelView:
@@ -174,7 +255,28 @@ def view_model(engine: Engine) -> ModelView:
         factors=list(stepper.factors),
         state="draining" if engine.is_draining else "ready" if engine.is_ready else "failed",
         capacity=engine.capacity,
+        adapters=[config.name for config in engine.adapters.configs],
     )
+
+
+def view_adapter(engine: Engine, config: "AdapterConfig") -> AdapterView:
+    """An adapter of the model of `engine`."""
+    return AdapterView(
+        name=config.name,
+        model=engine.stepper.name,
+        fingerprint=config.fingerprint,
+        base_fingerprint=config.base_fingerprint,
+        fps=config.fps,
+        rank=config.rank,
+        embodiment=None if config.embodiment is None else config.embodiment.name,
+        num_sessions=len(engine.adapters.sessions_of(config.name)),
+        state="draining" if engine.adapters.is_going(config.name) else "ready",
+    )
+
+
+def view_session_adapter(config: "AdapterConfig") -> SessionAdapter:
+    """What a session says of its adapter."""
+    return SessionAdapter(name=config.name, fingerprint=config.fingerprint, fps=config.fps)
 
 
 def view_session(session: Session, model: str) -> SessionView:
@@ -183,6 +285,7 @@ def view_session(session: Session, model: str) -> SessionView:
     return SessionView(
         id=session.id,
         model=model,
+        adapter=None if session.adapter is None else view_session_adapter(session.adapter),
         stream_id=session.options.stream_id,
         seed=sampling.pop("seed"),
         sampling=SamplingSchema(**sampling),
@@ -191,6 +294,21 @@ def view_session(session: Session, model: str) -> SessionView:
         num_answers=session.num_answers,
         num_dropped=session.num_dropped,
         num_late=session.num_late,
+        robot=None if session.robot is None else view_robot(session.robot),
+    )
+
+
+def view_robot(robot: RobotSession) -> RobotView:
+    """The body of a session."""
+    return RobotView(
+        embodiment=robot.embodiment.to_dict(),
+        fingerprint=robot.embodiment.fingerprint,
+        is_stopped=robot.envelope.is_stopped,
+        command=robot.envelope.command.tolist(),
+        clamps=robot.clamps_by_name(),
+        shielded={str(outcome): count for outcome, count in robot.shielded.items()},
+        num_stops=robot.num_stops,
+        num_watchdogs=robot.num_watchdogs,
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gi_model.errors import ConfigError
+from gi_model.shield import Shield
 from gi_model.stepper import Stepper
 from gi_serve.access import ANYONE, Access, Caller
 from gi_serve.engine import RESUME_TIMEOUT_S, Engine, EngineConfig
@@ -36,6 +37,7 @@ from gi_serve.problems import (
     Problem,
 )
 from gi_serve.recorder import Recorder
+from gi_serve.served_adapters import ServedAdapters
 from gi_serve.sessions import Session, SessionOptions, Sink
 from gi_serve.step_times import StepTimes
 
@@ -60,6 +62,7 @@ class ServiceConfig:
     record_dir: Path | None = None  # where to write every session as it is played; None: nothing is kept
     admits_late: bool = False  # take sessions while there are slots, though they make others late
     has_pages: bool = True  # the playground, the game, and who may watch sessions
+    shield: Shield | None = None  # judges the actions of robots
     recap: tuple[socket.socket, ...] = ()  # listening sockets for open-p2p's capture tool
     drain_s: float = 0.0  # how long sessions still play once the server, or their model, is to go
 
@@ -94,6 +97,7 @@ class Service:
         self.pool = ThreadPoolExecutor(self.config.decode_threads, thread_name_prefix="decode")
         self.engines: dict[str, Engine] = {}
         self.intakes: dict[str, Intake] = {}
+        self.adapters = ServedAdapters(self.engines, self.loader, self._say_goodbye)
         self.is_draining = False
         self.server_metrics = ServerMetrics()
         self.metrics = MetricsCollector(self.server_metrics, lambda: {n: e.metrics for n, e in self.engines.items()})
@@ -117,7 +121,7 @@ class Service:
 
     async def stop(self) -> None:
         """End every session and thread."""
-        for task in (*self._tasks, *self._unloading.values()):
+        for task in (*self._tasks, *self._unloading.values(), *self.adapters.unloading):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -198,13 +202,21 @@ class Service:
         del self.engines[name], self.intakes[name], self._unloading[name]
         logger.info("unloaded %s", name)
 
+    async def _say_goodbye(self, engine: Engine, adapter: str) -> None:
+        """Tell the streams that play with `adapter`, and let them play on for `drain_s`."""
+        for connection in list(self.connections):
+            connection.go_away(self.config.drain_s, engine, adapter)
+        await _wait(lambda: not engine.adapters.sessions_of(adapter), self.config.drain_s)
+
     def add_model(self, stepper: Stepper, times: StepTimes | None = None) -> Engine:
         """An engine for `stepper`, not started yet. Raises ConfigError if the name is taken."""
         if stepper.name in self.engines:
             do = "Name them: gi serve NAME=PATH NAME2=PATH2"
             raise ConfigError("models need names of their own", got=stepper.name, expected="another name", do=do)
         config = EngineConfig(self.config.idle_timeout_s, self.config.resume_timeout_s, self.config.admits_late)
-        engine = Engine(stepper, ModelMetrics(), config, times=times, recorder=self._recorder)
+        engine = Engine(
+            stepper, ModelMetrics(), config, times=times, recorder=self._recorder, shield=self.config.shield
+        )
         if self.tracer is not None:
             engine.on_step = partial(self.tracer.record, stepper.name)
         self.engines[stepper.name] = engine

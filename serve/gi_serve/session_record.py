@@ -4,6 +4,7 @@ A folder with two files, for any language to read:
 
     events.jsonl   one JSON object a line, in the order in which the model met them:
         {"event": "session", "format": "gi-session", "version": 1, "model", "fingerprint", "height", "width", ...}
+            with an adapter also "adapter", its name, and "adapter_fingerprint"
         {"event": "open", "sampling": {..., "seed"}}     the stream starts anew with the next step
         {"event": "frame", "seq", "codec", "width", "height", "capture_ns", "received_ns", "offset", "length"}
         {"event": "step", "seq"}                         this frame went into the model (others were dropped)

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gi_model.actions import InputState
+from gi_model.embodiment import Embodiment
 from gi_model.frames import Frame
 from gi_model.stepper import Sampling
+from gi_serve.command_plan import CommandPlan
 from gi_serve.limits import Bucket
 from gi_serve.problems import Problem
 from gi_serve.protocol import ActionMessage
 from gi_serve.recorder import Recording
 
 if TYPE_CHECKING:
+    from gi_model.adapters import AdapterConfig
+    from gi_serve.robot_session import RobotSession
     from gi_serve.video_intake import VideoStream
     from gi_serve.watch import Watched
 
@@ -29,7 +33,8 @@ class SessionOptions:
     """What a client may choose. deadline_s: a frame answered later than this after its arrival counts as late.
 
     fps: frames a second that it will send, for admission; None: the model's. is_resumable: its slot outlives a lost
-    connection for a while.
+    connection for a while. embodiment: of the body it drives, None for its adapter's, if that has one; lockstep: the
+    body waits for each answer, so that silence is no fault.
     """
 
     sampling: Sampling
@@ -37,6 +42,9 @@ class SessionOptions:
     stream_id: int = 0
     fps: float | None = None
     is_resumable: bool = False
+    adapter: str | None = None  # by name; None: the base alone
+    embodiment: Embodiment | None = None
+    lockstep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,14 @@ class Sink(Protocol):
         """Its video cannot go on without a keyframe."""
         ...
 
+    def planned(self, session: "Session", plan: CommandPlan, answer: ActionMessage | None, /) -> None:
+        """Its robot is to go to neutral, for no frame; `answer` is the newest answer, if there is one, changed so."""
+        ...
+
+    def is_unsent(self, session: "Session", /) -> bool:
+        """Whether the newest answer still waits to be sent."""
+        ...
+
     def closed(self, session: "Session", reason: str, /) -> None:
         """The session ended: "client", "idle", "lost", "failed", "key_revoked", or "going_away".
 
@@ -93,6 +109,13 @@ class Nobody:
     def needs_keyframe(self, session: "Session") -> None:
         """Whoever comes back has to send one anyway."""
 
+    def planned(self, session: "Session", plan: CommandPlan, answer: ActionMessage | None) -> None:
+        """The session keeps it with its newest answer."""
+
+    def is_unsent(self, _session: "Session") -> bool:
+        """Its newest answer is told when it is resumed."""
+        return False
+
     def closed(self, session: "Session", reason: str) -> None:
         """Whoever comes back is told that there is no such session."""
 
@@ -107,6 +130,7 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     resume_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     owner: str = ""  # id of the key that opened it
+    adapter: "AdapterConfig | None" = None  # what it plays with; None: the base alone
     trace_parent: str = ""  # the W3C traceparent of the request that opened it
     frame_bucket: Bucket | None = None  # None: frames come as fast as they may
     life: int = 0
@@ -127,6 +151,7 @@ class Session:
     recording: Recording | None = None
     watch: "Watched | None" = None  # who looks over the player's shoulder; None: nobody
     video: "VideoStream | None" = None  # where frames come as H.264
+    robot: "RobotSession | None" = None  # where it drives a body
     active_ns: int = field(default_factory=time.monotonic_ns)
     newest_answer: ActionMessage | None = None
     _num_reported: int = 0  # frames that answers spoke of: answered, or counted as dropped

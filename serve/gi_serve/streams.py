@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gi_serve.access import ANYONE, Caller
+from gi_serve.command_plan import CommandPlan, plan_to_dict
 from gi_serve.engine import Engine
 from gi_serve.intake import Intake
 from gi_serve.outbox import CLOSE_GOING_AWAY, CLOSE_IDLE, CLOSE_KEY_REVOKED, CLOSE_RESUMED, Outbox, Writer
-from gi_serve.problems import MESSAGE_INVALID, SESSION_UNKNOWN, Problem
+from gi_serve.problems import MESSAGE_INVALID, REQUEST_INVALID, SESSION_UNKNOWN, Problem
 from gi_serve.protocol import ActionMessage, FrameMessage
 from gi_serve.protocol_json import read_state
 from gi_serve.schemas import (
     ActionExecuted,
     ClockSync,
+    RobotRelease,
+    RobotStop,
     StreamClose,
     StreamFork,
     StreamReset,
@@ -72,6 +75,9 @@ class Streams:
         if stream is None:
             self._open(update)
             return
+        if update.adapter not in (None, stream.session.options.adapter):
+            detail = "A session keeps its adapter: close the stream, or open another, with the new one."
+            raise Problem(REQUEST_INVALID, detail)
         if update.notify is not None:
             stream.notify = update.notify
         stream.session.options = update.change(stream.session.options)
@@ -120,6 +126,17 @@ class Streams:
         stream = self._find(executed.stream_id)
         stream.engine.correct(stream.session, executed.seq, read_state(executed.action))
 
+    def stop_robot(self, stop: RobotStop) -> None:
+        """To neutral now, until it is released. Raises Problem."""
+        stream = self._find(stop.stream_id)
+        stream.engine.robots.stop(stream.session)
+
+    def release_robot(self, release: RobotRelease) -> None:
+        """Obey the policy again. Raises Problem."""
+        stream = self._find(release.stream_id)
+        stream.engine.robots.release(stream.session)
+        self._send("robot.released", stream_id=release.stream_id)
+
     def sync_clock(self, sync: ClockSync, received_ns: int) -> None:
         """Tell the time."""
         self._send("clock.sync", client_ns=sync.client_ns, received_ns=received_ns, sent_ns=time.monotonic_ns())
@@ -133,10 +150,14 @@ class Streams:
                 stream.engine.close_session(stream.session, reason="client")
         self._streams.clear()
 
-    def go_away(self, grace_s: float, engine: Engine | None = None) -> None:
-        """Tell the streams (of `engine`, or all) that they end in `grace_s` seconds; until then they play on."""
+    def go_away(self, grace_s: float, engine: Engine | None = None, adapter: str | None = None) -> None:
+        """Tell the streams (of `engine`, with `adapter`; None: all) that they end in `grace_s` seconds.
+
+        Until then they play on.
+        """
         for stream_id, stream in self._streams.items():
-            if engine is None or stream.engine is engine:
+            is_its = adapter is None or stream.session.options.adapter == adapter
+            if engine is None or (stream.engine is engine and is_its):
                 self._send("session.going_away", stream_id=stream_id, grace_s=grace_s)
 
     def end(self) -> None:
@@ -197,6 +218,18 @@ class Streams:
     def needs_keyframe(self, session: Session) -> None:
         """Ask for one."""
         self._send("keyframe.needed", stream_id=session.options.stream_id)
+
+    def planned(self, session: Session, plan: CommandPlan, answer: ActionMessage | None) -> None:
+        """Change the answer that waits to be sent, or tell the plan alone."""
+        stream_id = session.options.stream_id
+        if answer is not None and self.outbox.is_unsent(stream_id):
+            self.outbox.replace_answer(replace(answer, stream_id=stream_id))
+        else:
+            self._send("robot.plan", stream_id=stream_id, plan=plan_to_dict(plan))
+
+    def is_unsent(self, session: Session) -> bool:
+        """Whether its newest answer waits for a client that reads slowly."""
+        return self.outbox.is_unsent(session.options.stream_id)
 
     def closed(self, session: Session, reason: str) -> None:
         """Say goodbye; the connection ends with its last stream, unless the client closed that one itself."""

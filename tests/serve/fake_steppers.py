@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,8 @@ class EchoStepper:
 
     def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:
         """Know its name."""
-        self.adapters[name or adapter.config.name] = adapter.config
+        config = replace(adapter.config, name=name or adapter.config.name)
+        self.adapters[config.name] = config
 
     def remove_adapter(self, name: str) -> None:
         """Forget it."""
