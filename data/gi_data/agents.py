@@ -1,6 +1,6 @@
 """`Agent`: whoever plays: frames in, input states out. Named by a spec, so that one harness evaluates all of them.
 
-    idle | random | demonstrator | policy:CHECKPOINT | http://HOST:PORT
+    idle | random | demonstrator | policy:CHECKPOINT | http://HOST:PORT[?adapter=NAME]
 
 Agents register under the entry-point group `gi.agents` by the part before the colon: a factory
 `(spec: str, env: Environment) -> Agent`. A department above this one (serving), or a third party, adds its own without
