@@ -79,10 +79,10 @@ async function start({ seed = Number(element("seed").value) || 0, who = "person"
 
 function pause(words) {
   if (state !== "playing") return;
+  state = "paused"; // first: what follows may end the pointer lock, which pauses, too
   loop.pause();
   inputs.release();
   recorder?.flush();
-  state = "paused";
   show("Paused", words, [["Go on", resume, true], ["End", () => over("Ended")]]);
 }
 
@@ -142,10 +142,12 @@ async function connect() {
   const session = new Session(location.origin, { token: element("key").value || undefined, fps: TICKS_A_SECOND, seed: 0 });
   await session.open();
   const tell = (kind, words) => {
-    if (kind === "lost") {
-      remote = null;
-      pause(words);
-    } else if (["down", "resumed", "error", "going away"].includes(kind)) element("live").textContent = words;
+    if (kind === "down") pause(words);
+    else if (kind === "resumed" && state === "paused") resume();
+    else if (kind === "lost") {
+      quit();
+      complain(words);
+    } else if (["error", "going away"].includes(kind)) element("live").textContent = words;
   };
   return play(session, { source: canvas, target: inputs, fps: TICKS_A_SECOND, onStatus: tell }); // the rate it was recorded at
 }
