@@ -38,7 +38,7 @@ from gi_serve.client_core import (
     newest_of,
 )
 from gi_serve.clock_offset import ClockOffset
-from gi_serve.protocol import ActionMessage
+from gi_serve.protocol import ActionMessage, Codec
 
 __all__ = ["Action", "Client", "ConnectionLostError", "LateActionError", "ModelInfo", "Session", "SessionConfig"]
 FIRST_RETRY_S: Final = 0.05
@@ -107,6 +107,14 @@ class Session(SessionFace):
         self._send(connection, message)
         return seq
 
+    def send_image(self, data: bytes, codec: Codec, *, capture_ns: int | None = None) -> int:
+        """The same for an image file, JPEG or PNG, as a camera gives it: the server decodes and resizes it."""
+        with self._changed:
+            seq, message = self._core.image(data, codec, capture_ns)
+            connection = self._current()
+        self._send(connection, message)
+        return seq
+
     def latest(self, timeout_s: float = 0.0) -> Action | None:
         """The newest answer not seen yet; waits up to `timeout_s` for one, None if there is none. Raises ServeError."""
         message = self._newest(timeout_s)
@@ -130,7 +138,6 @@ class Session(SessionFace):
     def release(self) -> None:
         """Let the robot obey the policy again."""
         self._say(self._core.release)
-        self._await_event("session.updated")
 
     def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""

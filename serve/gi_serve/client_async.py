@@ -118,7 +118,6 @@ class AsyncSession(SessionFace):
     async def release(self) -> None:
         """Let the robot obey the policy again."""
         await self._send(self._core.release())
-        await self._await_event("session.updated")
 
     async def reset(self, *, seed: int | None = None) -> None:
         """Forget all frames and start anew: the same seed and frames give the same actions."""

@@ -154,6 +154,13 @@ class SessionCore:
         self._frame = self._seq, message
         return self._frame
 
+    def image(self, data: bytes, codec: Codec, capture_ns: int | None) -> tuple[int, bytes]:
+        """The same for an image file, which the server decodes and resizes."""
+        self._seq += 1
+        capture_ns = self.clock() if capture_ns is None else capture_ns
+        self._frame = self._seq, encode_frame(FrameMessage(self._seq, capture_ns, codec, data))
+        return self._frame
+
     def execute(self, state: InputState, seq: int | None) -> str:
         """The message that `state` was held in the tick of frame `seq`; None: of the newest answer."""
         seq = self._newest_seq if seq is None else seq

@@ -99,6 +99,13 @@ class RobotPlan(ServerEvent):
     plan: PlanBody
 
 
+class RobotReleased(ServerEvent):
+    """The robot obeys the policy again: the answer to `robot.release`."""
+
+    type: Literal["robot.released"]
+    stream_id: _StreamId
+
+
 class ActionChunk(ServerEvent):
     """An action (`gi.v1.json`; in `gi.v1.bin` it is a binary message)."""
 
