@@ -72,6 +72,8 @@ func open():
 
 # The picture as it is now; the server brings it to the model's size. Its seq.
 func send_image(image, is_flipped = true):
+	if image == null or image.is_empty():
+		return _seq  # nothing is drawn yet, or there is no screen
 	if is_flipped:
 		image.flip_y()
 	image.convert(Image.FORMAT_RGB8)

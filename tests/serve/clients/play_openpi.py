@@ -1,4 +1,4 @@
-"""`python play_openpi.py HOST PORT KEY HEIGHT WIDTH`, with the Python that has openpi-client: what its `infer` gives."""
+"""`python play_openpi.py HOST PORT KEY HEIGHT WIDTH`, with the Python that has openpi-client: what it gets."""
 
 import sys
 

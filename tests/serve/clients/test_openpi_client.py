@@ -45,7 +45,7 @@ def python() -> Path:
 
 
 def play(python: Path, *arguments: str) -> str:
-    command = (python, PROGRAM, *arguments, str(HEIGHT), str(WIDTH))
+    command = [str(python), str(PROGRAM), *arguments, str(HEIGHT), str(WIDTH)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
