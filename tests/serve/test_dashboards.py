@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gi_serve.metrics import STAGES
 from gi_serve.protocol import Codec, FrameMessage, encode_frame
+from tests.model.adapter_factory import make_adapter
+from tests.model.factories import make_policy
 from tests.serve.fake_steppers import FailingStepper
 from tests.serve.pictures import paint, png_of
 from tests.serve.serving import serving
@@ -27,7 +29,12 @@ Samples = dict[str, list[dict[str, str]]]
 @pytest.fixture(scope="module")
 def samples() -> Samples:
     """Labels of every sample of a server under load, by its name."""
-    with serving(FailingStepper()) as running, open_stream(running) as connection:
+    stepper = FailingStepper()
+    stepper.add_adapter(make_adapter(make_policy()), "rover")
+    with serving(stepper) as running, open_stream(running) as connection:
+        ask(connection, type="session.update", stream_id=1, adapter="rover")
+        connection.send(encode_frame(raw(0, stream_id=1)))
+        next_action(connection)
         ask(connection, type="session.update")
         for seq in range(5):
             connection.send(encode_frame(raw(seq)))
