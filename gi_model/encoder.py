@@ -10,7 +10,6 @@ N frames, V tokens a frame, D model width, C channels.
 
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -174,6 +173,8 @@ def _init_convs(convs: nn.Sequential) -> None:
 
 
 def _create_backbone(config: PolicyConfig) -> Any:
+    import timm  # seconds of imports, which the other encoders do without
+
     if not timm.is_model(config.encoder):
         near = timm.list_models(f"*{config.encoder[:4]}*")[:3]
         raise ConfigError(
