@@ -14,9 +14,10 @@ from typing import Final
 from gi_data.agents import Agent, make_agent
 from gi_data.demonstrators.perturbed import Perturbation
 from gi_data.embodied import embodied
-from gi_data.envs import EVAL_SEED_START, is_held_out, make_environment
+from gi_data.envs import is_held_out, make_environment
 from gi_data.envs.protocol import Environment
 from gi_data.recording import RecordingInfo, RecordingWriter
+from gi_data.seeds import check_seed
 from gi_model.errors import ConfigError
 
 DEMONSTRATORS: Final = ("scripted", "random", "idle", "policy", "human")
@@ -135,10 +136,3 @@ class Recorder:
         """Release the player and the game."""
         self._agent.close()
         self._env.close()
-
-
-def check_seed(seed: int) -> None:
-    """Refuse seeds that belong to evaluation, or are negative."""
-    if not 0 <= seed < EVAL_SEED_START:
-        do = "Seeds from there on are kept for evaluation: their maps and episodes must never be trained on."
-        raise ConfigError("seed cannot be recorded", got=seed, expected=f"0 to {EVAL_SEED_START - 1}", do=do)

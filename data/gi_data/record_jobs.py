@@ -13,11 +13,12 @@ from typing import Final
 
 from gi_data.envs import make_environment
 from gi_data.metadata import ClipMetadata
-from gi_data.record import Recorded, RecordPlan, check_seed
+from gi_data.record import Recorded, RecordPlan
 from gi_data.record_worker import Worker
 from gi_data.recording import is_finished
 from gi_data.recovery import Recovery, recover
 from gi_data.recovery import locked as locked  # the same name here: whoever records holds it
+from gi_data.seeds import check_seed
 from gi_model.errors import GameError, GiError
 
 MAX_LOSSES: Final = 3

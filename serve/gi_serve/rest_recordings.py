@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from gi_data.ingest.page import MAX_CHUNKS, Upload
 from gi_data.ingest.page_chunk import MAX_CHUNK_BYTES, MAX_T_US
-from gi_data.record import check_seed
+from gi_data.seeds import check_seed
 from gi_model.actions import Bindings
 from gi_serve.access import Caller
 from gi_serve.play_uploads import CONSENT_TEXT, PlayUploads, describe_consent, new_recording_id

@@ -2,15 +2,12 @@
 
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Final
 
 from gi_data.envs.isolated import IsolatedEnvironment
 from gi_data.envs.protocol import Environment, InputSpace, StepResult
 from gi_data.envs.robots import UNSEEN, list_robots, make_robot
+from gi_data.seeds import EVAL_SEED_START
 from gi_model.errors import ConfigError, GameError
-
-EVAL_SEED_START: Final = 1_000_000
-"""Episode seeds from here on belong to evaluation, in every game; recording refuses them."""
 
 __all__ = [
     "EVAL_SEED_START",
