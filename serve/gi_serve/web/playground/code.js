@@ -16,9 +16,10 @@ export class CodeTab {
   }
 
   async show() {
-    const { file } = this.examples[Number(element("language").value)];
+    const { file, needs } = this.examples[Number(element("language").value)];
     const text = await (await fetch(`../examples/${file}`)).text();
     element("snippet").firstElementChild.textContent = text.replaceAll(PLACE, location.origin);
+    element("needs").textContent = `${file}. It needs ${needs}.`;
     element("copied").textContent = "";
   }
 
