@@ -17,6 +17,8 @@ from gi_model.exit_codes import ExitCode
 if TYPE_CHECKING:
     from gi_data.ingest.convert import Ingested
     from gi_data.ingest.ingest import IngestPlan, IngestReport
+    from gi_data.ingest.source import Importer
+    from gi_model.embodiment import Camera
 
 EXIT_DAMAGED = 1
 
@@ -33,8 +35,13 @@ def ingest_command(
     destination: Annotated[
         Path | None, typer.Argument(metavar="DST", help="Folder for the recordings (not needed by --calibrate).")
     ] = None,
-    height: Annotated[int, typer.Option(help="Height of the stored picture; even.")] = 192,
-    width: Annotated[int, typer.Option(help="Width; even. The picture is stretched to fit, never cropped.")] = 192,
+    height: Annotated[
+        int | None,
+        typer.Option(help="Height of the stored picture; even (default: 192, or the embodiment's camera's)."),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width; even (default alike). The picture is stretched to fit, never cropped.")
+    ] = None,
     fps: Annotated[
         float | None, typer.Option(help="Ticks a second (default: the format's own up to 30, or 20).")
     ] = None,
@@ -42,6 +49,9 @@ def ingest_command(
     offset_ms: Annotated[float, typer.Option(help="Added to the times of all inputs; --calibrate suggests one.")] = 0.0,
     bindings: Annotated[
         Path | None, typer.Option(help="TOML file of the game's bindings: only what stands there is kept.")
+    ] = None,
+    embodiment: Annotated[
+        Path | None, typer.Option(help="embodiment.toml of a robot: its commands become inputs (lerobot).")
     ] = None,
     keep_unbound: Annotated[
         bool,
@@ -80,9 +90,13 @@ def ingest_command(
     from gi_data.ingest.ingest import IngestPlan
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.STOPPED))
+    importer = load_importer(format_name)
+    if embodiment is not None:
+        importer, camera = _embodied(importer, embodiment, fps=fps)
+        height, width = height or camera.height, width or camera.width
     config = IngestConfig(
-        height=height,
-        width=width,
+        height=height or 192,
+        width=width or 192,
         fps=fps,
         clip_ticks=clip_ticks,
         offset_ms=offset_ms,
@@ -94,7 +108,6 @@ def ingest_command(
     )
     if destination is None and not calibrate:
         raise typer.BadParameter("name the folder for the recordings", param_hint="DST")
-    importer = load_importer(format_name)
     if engine == "local":
         workers = workers or os.cpu_count() or 1
     plan = IngestPlan(importer, source, destination or source, config, limit, workers, engine, read_part(part))
@@ -108,6 +121,20 @@ def ingest_command(
         _print_report(plan, report)
     if len(report.failures) > skip_damaged:
         raise typer.Exit(EXIT_DAMAGED)
+
+
+def _embodied(importer: "Importer", path: Path, *, fps: float | None) -> tuple["Importer", "Camera"]:
+    """The importer, told of the robot whose file `path` is, and that robot's camera. Raises ConfigError."""
+    from gi_data.ingest.lerobot import LerobotImporter
+    from gi_model.embodiment import read_embodiment
+
+    if not isinstance(importer, LerobotImporter):
+        raise ConfigError("this format has no commands of robots", got=importer.name, expected=LerobotImporter.name)
+    body = read_embodiment(path)
+    if fps is not None and fps != body.fps:
+        do = "Leave --fps out: demonstrations keep their rate."
+        raise ConfigError("another rate than the embodiment's", got=fps, expected=body.fps, do=do)
+    return LerobotImporter(body), body.camera
 
 
 def read_part(text: str) -> tuple[int, int]:

@@ -1,12 +1,14 @@
 """`export_lerobot`: a corpus as LeRobot datasets (v3.0), for whoever trains with LeRobot.
 
 A clip (a stretch of one, where somebody curated) becomes an episode, its game the task. Pictures are copied, not
-encoded again; input states travel along exactly, so `gi ingest lerobot` gives back what was exported. A LeRobot dataset
-has one rate and one size of pictures: a corpus of several becomes one dataset for each, in folders named by them.
-Rejected: one dataset of resized pictures, which would be neither exact nor copied.
+encoded again; input states travel along exactly, so `gi ingest lerobot` gives back what was exported. Of clips that
+know their body (`embodied`), `action` is what it was commanded, in its own units. A LeRobot dataset has one rate and
+one size of pictures: a corpus of several becomes one dataset for each, in folders named by them. Rejected: one dataset
+of resized pictures, which would be neither exact nor copied.
 """
 
 import json
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gi_data.corpus import Corpus
+from gi_data.embodied import embodied, read_embodied
 from gi_data.index import IndexRow
 from gi_data.inputs_table import Labels
 from gi_data.lerobot_format import (
@@ -42,7 +46,8 @@ from gi_data.lerobot_tables import DataWriter, FileNumber, data_schema, write_ep
 from gi_data.shared_video import Placed, SharedVideos
 from gi_data.storage import UNFINISHED_SUFFIX, write_atomic
 from gi_data.video import read_pictures
-from gi_model.actions import Bindings
+from gi_model.actions import Bindings, InputState
+from gi_model.embodiment import Embodiment, parse_embodiment
 from gi_model.errors import CorpusError
 
 _KEPT = ("recording_id", "part", "first_tick", "split", "game", "source", "license", "consent", "demonstrator")
@@ -65,10 +70,17 @@ class _Kind(NamedTuple):
     fps: float
     height: int
     width: int
+    robot: str = ""  # the embodiment's file; nothing: games
+
+    @property
+    def body(self) -> Embodiment | None:
+        return parse_embodiment(self.robot) if self.robot else None
 
     @property
     def folder(self) -> str:
-        return f"{self.fps:g}hz-{self.width}x{self.height}"
+        body = self.body
+        robot = "" if body is None else f"-{re.sub(r'[^A-Za-z0-9_-]+', '-', body.name)}-{body.fingerprint[:6]}"
+        return f"{self.fps:g}hz-{self.width}x{self.height}{robot}"
 
 
 def export_lerobot(
@@ -88,7 +100,8 @@ def export_lerobot(
         raise CorpusError(f"{destination} exists", do="Name a folder that does not exist yet.")
     kinds: dict[_Kind, list[IndexRow]] = defaultdict(list)
     for row in map(corpus.row, range(corpus.num_clips)):
-        kinds[_Kind(row.fps, row.height, row.width)].append(row)
+        body = read_embodied(corpus.read_metadata(row).info.extra, row.key)
+        kinds[_Kind(row.fps, row.height, row.width, body.to_toml() if body else "")].append(row)
     if not kinds:
         raise CorpusError(f"corpus {directory} holds no clips")
     unfinished = destination.with_name(destination.name + UNFINISHED_SUFFIX)
@@ -97,7 +110,7 @@ def export_lerobot(
     try:
         for kind, rows in sorted(kinds.items()):
             part = Path(kind.folder) if len(kinds) > 1 else Path()
-            names = action_names(_bindings(rows), corpus.manifest.key_ticks)
+            names = _action_names(kind, rows, corpus)
             limits = (int(data_mb * 1e6), int(video_mb * 1e6))
             writer = _DatasetWriter(unfinished / part, kind, rows, names=names, limits=limits)
             exported.append(_write(corpus, writer, destination / part, advance))
@@ -105,6 +118,12 @@ def export_lerobot(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return exported
+
+
+def _action_names(kind: _Kind, rows: Sequence[IndexRow], corpus: Corpus) -> list[str]:
+    if (body := kind.body) is not None:
+        return [actuator.name for actuator in body.actuators]
+    return action_names(_bindings(rows), corpus.manifest.key_ticks)
 
 
 def _bindings(rows: Sequence[IndexRow]) -> list[Bindings]:
@@ -129,7 +148,7 @@ class _DatasetWriter:
         self.names = names
         if not names:
             raise CorpusError("no game binds a control", do="Ingest with bindings: gi ingest --bindings FILE")
-        self._root, self._kind = root, kind
+        self._root, self._kind, self._body = root, kind, kind.body
         self._tasks = sorted({row.game for row in rows})
         self._data = DataWriter(root, data_schema(len(self.names)), max_bytes=limits[0])
         self._videos = SharedVideos(self._video_path, fps=kind.fps, max_bytes=limits[1])
@@ -167,7 +186,7 @@ class _DatasetWriter:
         states, count = labels.inputs[ticks], row.num_ticks
         frame_index = np.arange(count, dtype=np.int64)
         return {
-            ACTION: action_vectors(states, self.names),
+            ACTION: self._actions(states),
             "timestamp": (frame_index / self._kind.fps).astype(np.float32),
             "frame_index": frame_index,
             "episode_index": np.full(count, len(self._episodes), dtype=np.int64),
@@ -178,12 +197,19 @@ class _DatasetWriter:
             INPUT: np.array([json.dumps(state.to_dict(), separators=(",", ":")) for state in states]),
         }
 
+    def _actions(self, states: Sequence[InputState]) -> NDArray[np.float32]:
+        """float32 (T, A): commands of a robot, or held controls and axes of a game."""
+        if self._body is None:
+            return action_vectors(states, self.names)
+        return np.stack([self._body.command(state) for state in states])
+
     def _action(self, columns: dict[str, Any]) -> dict[str, Any]:
         vectors = columns[ACTION]
         return {ACTION: vectors[:, 0].tolist() if vectors.shape[1] == 1 else vectors.tolist()}
 
     def _episode(self, row: IndexRow, place: FileNumber, *, t0_ns: int) -> dict[str, Any]:
         facts = {name: getattr(row, name) for name in _KEPT}
+        facts |= embodied(self._body)
         facts |= {"clip_key": row.key, "t0_ns": t0_ns, "score": row.score, "bindings": row.bindings}
         return {
             "episode_index": len(self._episodes),
@@ -221,7 +247,7 @@ class _DatasetWriter:
         splits = {"train": f"0:{num_train}", "val": f"{num_train}:{len(self.rows)}"}
         return {
             "codebase_version": VERSION,
-            "robot_type": "game",
+            "robot_type": "game" if self._body is None else self._body.name,
             "total_episodes": len(self.rows),
             "total_frames": self.num_frames,
             "total_tasks": len(self._tasks),

@@ -6,6 +6,9 @@
 An episode becomes a recording. Of our own exports, the clips that follow each other in one recording become one again,
 so that no split parts them; what is missing between them is cut out. An action stands in the row of the picture that
 it answers, as in our clips. Times are a steady grid from the first row's time: LeRobot has no others.
+
+With an embodiment, a robot's dataset needs no map: its commands, by the actuators' names, become the inputs that give
+them (`lerobot_commands`). Of our own exports of that very body the inputs themselves are taken.
 """
 
 import json
@@ -17,6 +20,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
+from gi_data.embodied import check_rate, embodied, read_embodied
+from gi_data.ingest.lerobot_commands import command_labels, without_pictures
 from gi_data.ingest.lerobot_dataset import Dataset, Episode, open_dataset, own_clip
 from gi_data.ingest.lerobot_labels import Labels, own_labels, vector_labels
 from gi_data.ingest.lerobot_map import read_map
@@ -27,6 +32,7 @@ from gi_data.ingest.timeline import TimedFrame
 from gi_data.lerobot_format import INFO_PATH, INPUT
 from gi_data.video import read_pictures
 from gi_model.actions import Bindings
+from gi_model.embodiment import Embodiment
 from gi_model.errors import ClipError, ConfigError, CorpusError
 from gi_model.frames import Frame
 
@@ -37,11 +43,14 @@ _LICENSE: Final = re.compile(r"^license:\s*[\"']?([\w.+-]{1,60})", re.MULTILINE)
 
 
 class LerobotImporter:
-    """Reads LeRobot datasets v3.0."""
+    """Reads LeRobot datasets v3.0; those of a robot by its embodiment."""
 
     name = "lerobot"
-    summary = "LeRobot datasets v3.0 (Hugging Face): exports of ours, gaming-style ones, others with a gi-map.toml"
+    summary = "LeRobot datasets v3.0: exports of ours, gaming-style ones, others with a gi-map.toml, robots"
     offset = "0: the action in a picture's row is what was done after it was seen, as in our clips"
+
+    def __init__(self, embodiment: Embodiment | None = None) -> None:
+        self.embodiment = embodiment
 
     def find(self, source: Path) -> Sequence[Found]:
         """Recordings of all datasets under `source`. Raises CorpusError if there is none, or one cannot be read."""
@@ -63,15 +72,21 @@ class LerobotImporter:
             raise ClipError(f"{root} has no {found.path.name}", do="The dataset changed: ingest it again.")
         for episode in run:
             dataset.check(episode)
-        return _recording(dataset, run)
+        return _recording(dataset, run, self.embodiment)
 
 
-def _recording(dataset: Dataset, run: Sequence[Episode]) -> SourceRecording:
+def _recording(dataset: Dataset, run: Sequence[Episode], body: Embodiment | None) -> SourceRecording:
     facts, options = run[0].facts, read_map(dataset.root)
+    played = read_embodied(facts, f"episode {run[0].index}")
+    if body is not None:
+        check_rate(dataset.fps, body, _name(dataset.root, run))
     camera = dataset.camera(options.camera)
     clock = _Clock(_own_start(run[0]), dataset.fps)
     places = _places(run, dataset.fps)
-    if INPUT in dataset.features:
+    if body is not None and (played is None or played.fingerprint != body.fingerprint):
+        seen = partial(_seen, dataset, camera=camera)
+        parts = [without_pictures(command_labels(dataset, episode, body), seen(episode)) for episode in run]
+    elif INPUT in dataset.features:
         parts = [own_labels(dataset, episode) for episode in run]
     else:
         parts = [vector_labels(dataset, episode, options.entries) for episode in run]
@@ -89,11 +104,12 @@ def _recording(dataset: Dataset, run: Sequence[Episode]) -> SourceRecording:
         end_ns=clock.start_ns + math.ceil(Fraction(num_ticks * _SECOND_NS) / clock.rate),
         frames=partial(_frames, dataset, run, clock, camera=camera),
         events=partial(labels.events, places, clock.at, end=num_ticks),
-        bindings=_own_bindings(facts) or labels.bindings,
+        bindings=body.bindings if body is not None else _own_bindings(facts) or labels.bindings,
         license=options.license or str(facts.get("license") or _license(dataset.root)),
         demonstrator=str(facts.get("demonstrator") or "human"),
         consent=str(facts.get("consent") or "see source"),
         extra={"camera": camera}
+        | embodied(body or played)
         | {name: str(facts[name])[:200] for name in ("source", "recording_id") if name in facts},
         unknown=labels.unknown,
         cuts=[(clock.at(start), clock.at(end)) for start, end in unlabelled],
@@ -152,6 +168,12 @@ def _frames(dataset: Dataset, run: Sequence[Episode], clock: _Clock, *, camera: 
         path = check_file(dataset.video_path(episode, camera), "video", max_bytes=MAX_VIDEO_BYTES)
         for number, rgb in _pictures(path, episode, camera=camera, fps=dataset.fps):
             yield TimedFrame(clock.at(place + number), rgb)
+
+
+def _seen(dataset: Dataset, episode: Episode, *, camera: str) -> set[int]:
+    """Numbers of the rows that have a picture of their own; decodes the video once more, converting nothing."""
+    path = check_file(dataset.video_path(episode, camera), "video", max_bytes=MAX_VIDEO_BYTES)
+    return {number for number, _ in _pictures(path, episode, camera=camera, fps=dataset.fps)}
 
 
 def _pictures(path: Path, episode: Episode, *, camera: str, fps: float) -> Iterator[tuple[int, Callable[[], Frame]]]:

@@ -86,7 +86,7 @@ def vector_labels(dataset: Dataset, episode: Episode, entries: Mapping[str, tupl
         raise ClipError(f"no action of {dataset.root.name} has a name we know", got=sorted(unknown)[:20], do=do)
     features = sorted({feature for feature, _ in chosen})
     table = dataset.rows(episode, features)
-    vectors = {name: _vectors(table[name], name) for name in features}
+    vectors = {name: read_vectors(table[name], name) for name in features}
     values: dict[str, NDArray[np.float64]] = {}
     for (feature, number), meanings in chosen.items():
         if number >= vectors[feature].shape[1]:
@@ -101,7 +101,8 @@ def vector_labels(dataset: Dataset, episode: Episode, entries: Mapping[str, tupl
     return Labels((rows,), (tuple(zip(ticks, counts, strict=True)),), _bindings(values), +unknown)
 
 
-def _actions(dataset: Dataset) -> list[str]:
+def action_features(dataset: Dataset) -> list[str]:
+    """Names of the features that hold actions."""
     return [name for name in dataset.features if name == "action" or name.startswith("action.")]
 
 
@@ -111,7 +112,7 @@ def _chosen(dataset: Dataset, entries: Mapping[str, tuple[Entry, ...]]) -> dict[
     for feature, facts in dataset.features.items():
         for number, name in enumerate(entry_names(facts, feature)):
             meanings = entries.get(f"{feature}/{name}") or entries.get(f"{feature}/{number}") or ()
-            if not entries and feature in _actions(dataset) and (known := known_entry(feature, name)):
+            if not entries and feature in action_features(dataset) and (known := known_entry(feature, name)):
                 meanings = (known,)
             if meanings:
                 chosen[feature, number] = meanings
@@ -123,14 +124,14 @@ def _nameless(dataset: Dataset, entries: Mapping[str, tuple[Entry, ...]]) -> lis
     chosen = _chosen(dataset, entries)
     used = {feature for feature, _ in chosen}
     others = [name for name, facts in dataset.features.items() if name not in _BASIC and facts.get("dtype") != "video"]
-    names = [f"feature {name}"[:100] for name in others if name not in used and name not in _actions(dataset)]
-    for feature in _actions(dataset):
+    names = [f"feature {name}"[:100] for name in others if name not in used and name not in action_features(dataset)]
+    for feature in action_features(dataset):
         numbered = enumerate(entry_names(dataset.features[feature], feature))
         names += [f"{feature}/{name}"[:100] for number, name in numbered if (feature, number) not in chosen]
     return names
 
 
-def _vectors(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def read_vectors(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     """float64 (T, N); NaN where there is no number."""
     table = [row if isinstance(row, list) else [row] for row in column.to_pylist()]
     width = max(map(len, table))
