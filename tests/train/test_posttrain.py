@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(base: Path, corpus: Path, out: Path, config: PosttrainConfig = CONFIG) -> Trainee:
     demonstrations = take_demonstrations(corpus, RunPaths(out).demonstrations, episodes=3)
-    return Trainee.start(base, demonstrations, out, config=config)
+    return Trainee.start(base, demonstrations, out=out, config=config)
 
 
 def run(base: Path, corpus: Path, out: Path, config: PosttrainConfig = CONFIG) -> PosttrainResult:

@@ -86,7 +86,7 @@ def posttrain_command(
     from gi_train.posttrain import posttrain  # seconds of imports: only once settings and data are known to be good
     from gi_train.trainee import Trainee
 
-    result = posttrain(Trainee.start(base, demonstrations, out, config=config, body=body))
+    result = posttrain(Trainee.start(base, demonstrations, out=out, config=config, body=body))
     if result.stopped:
         typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
         raise typer.Exit(ExitCode.STOPPED)

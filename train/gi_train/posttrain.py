@@ -64,10 +64,13 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
     log = MetricsLog(paths.metrics, paths.tensorboard, first_step=position.step)
     progress, stop = TrainProgress(train.steps, position.step, name="posttrain"), Stop()
     step, values, batches = position.step, dict(position.values), iter(reader)
+    since = time.perf_counter()
     append_event(paths.events, "resume" if step else "start", step=step, **trainee.facts)
 
     def evaluate() -> None:
-        """Look at held-out play, and keep what is best."""
+        """Look at held-out play, and keep what is best; the time it takes is no step's."""
+        nonlocal since
+        begun = time.perf_counter()
         some = (batch.to(parallel.device) for batch in islice(held_out, train.evaluate_batches))
         with parallel.autocast():
             found = evaluate_offline(trainee.policy, some)
@@ -77,6 +80,7 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
         if found["nll"] < best:
             values.update(best=found["nll"], best_step=float(step))
             trainee.save({"step": step, "held-out nats a tick": f"{found['nll']:.3f}"})
+        since += time.perf_counter() - begun
 
     def is_done() -> bool:
         waited = (step - values["best_step"]) / train.evaluate_every
@@ -85,7 +89,6 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
     with progress, stop.on_signals():
         if step == 0:
             evaluate()
-        since = time.perf_counter()
         # ============================================================ the loop
         while not is_done() and not stop.agreed:
             # ======================================================== fetch

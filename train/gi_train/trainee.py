@@ -43,8 +43,8 @@ class Trainee:
         cls,
         base: Path,
         demonstrations: Demonstrations,
-        out: Path,
         *,
+        out: Path,
         config: PosttrainConfig,
         body: Embodiment | None = None,
     ) -> Self:
