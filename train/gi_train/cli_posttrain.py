@@ -80,9 +80,9 @@ def posttrain_command(
     given = {name: value for name, value in flags.items() if value is not None}
     settings = dict(map(read_setting, set_ or []))
     config = configure(base, method, given | {"seed": seed, "threads": threads} | settings)
-    given = read_embodiment(embodiment) if embodiment else None
+    named = read_embodiment(embodiment) if embodiment else None
     demonstrations = take_demonstrations(locate(data), RunPaths(out).demonstrations, episodes=episodes, seed=seed)
-    body = body_of(demonstrations, given)
+    body = body_of(demonstrations, named)
     from gi_train.posttrain import posttrain  # seconds of imports: only once settings and data are known to be good
     from gi_train.trainee import Trainee
 
