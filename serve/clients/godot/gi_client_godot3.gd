@@ -58,7 +58,10 @@ func _init(url, options = {}):
 	_url = url.replace("http", "ws").trim_suffix("/") + "/v1/realtime"
 	_names = Array(KEYS.split(" "))
 	for name in options:
-		(_options if _options.has(name) else _wishes)[name] = options[name]
+		if _options.has(name):
+			_options[name] = options[name]
+		else:
+			_wishes[name] = options[name]
 
 
 # Begin to connect; `status` says "open", or "lost" and why.
@@ -358,6 +361,7 @@ func _end(kind, words):
 		return
 	is_closed = true
 	is_down = true
+	_is_open = false
 	_held = null
 	_is_leaving = _socket != null  # not here: inside a signal of its own the socket must not be closed
 	emit_signal("status", kind, words)

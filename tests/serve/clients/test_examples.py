@@ -156,3 +156,19 @@ def test_godot3_scene(web: Path, tmp_path: Path) -> None:
     process.stdout.close()
     assert said[-1].strip() == "gi open: echo plays", said
     assert not [line for line in said if "SCRIPT ERROR" in line]
+
+
+@pytest.mark.parametrize("path", ["godot/gi_client_godot4.gd", "examples/godot4_player.gd"])
+def test_godot4_uses_no_word_of_godot3(path: str) -> None:
+    """Godot 4 is not to be had here; its scripts were parsed by gdtoolkit 4.5. What changed its name is looked for."""
+    text = (CLIENTS / path).read_text()
+    gone = (
+        "PoolByteArray",
+        "PoolStringArray",
+        "WebSocketClient",
+        "OS.get_ticks",
+        "emit_signal",
+        "KEY_CONTROL",
+        "scancode",
+    )
+    assert not [word for word in gone if word in text]
