@@ -17,6 +17,7 @@ from tests.model.adapter_factory import make_adapter
 from tests.model.factories import make_policy
 from tests.serve.fake_steppers import FailingStepper
 from tests.serve.pictures import paint, png_of
+from tests.serve.robot_bodies import identity_of, rover
 from tests.serve.serving import serving
 from tests.serve.streaming import ask, next_action, next_event, open_stream, raw
 
@@ -41,6 +42,9 @@ def samples() -> Samples:
             next_action(connection)
         connection.send(encode_frame(FrameMessage(5, 0, Codec.PNG, png_of(paint(2)))))
         next_action(connection)
+        ask(connection, type="session.update", stream_id=2, embodiment=rover().to_dict())
+        connection.send(encode_frame(raw(0, identity=identity_of(16, -16), stream_id=2)))
+        next_action(connection)  # beyond its range
         connection.send(encode_frame(raw(6, identity=13)))
         assert next_event(connection)["type"] == "error"
         with httpx.Client(base_url=running.url, trust_env=False) as http:

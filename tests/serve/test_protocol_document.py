@@ -19,6 +19,8 @@ from gi_serve.protocol_json import _FRAME_FIELDS
 from gi_serve.schemas import (
     ActionExecuted,
     ClockSync,
+    RobotRelease,
+    RobotStop,
     StreamClose,
     StreamFork,
     StreamReset,
@@ -52,7 +54,8 @@ def test_every_event_of_a_client_is_documented_with_its_fields() -> None:
     tables = re.findall(r"\| `type` \| fields \| meaning \|\n\|[-|]+\|\n((?:\|.*\n)+)", DOCUMENT)
     cells = [line.strip("|").split("|") for line in tables[0].splitlines()]
     documented = {row[0].strip(" `"): set(re.findall(r"`(\w+)`", row[1])) for row in cells}
-    events = (StreamUpdate, StreamReset, StreamClose, StreamResume, StreamFork, ActionExecuted, ClockSync)
+    streams = (StreamUpdate, StreamReset, StreamClose, StreamResume, StreamFork)
+    events = (*streams, ActionExecuted, RobotStop, RobotRelease, ClockSync)
     expected = {get_args(event.model_fields["type"].annotation)[0]: set(event.model_fields) for event in events}
     assert documented == {name: fields - {"type"} for name, fields in expected.items()} | {
         "frame": set(_FRAME_FIELDS) - {"type"}

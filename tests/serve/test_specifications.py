@@ -23,6 +23,7 @@ from gi_serve.server_events import SERVER_EVENTS
 from gi_serve.service import ServiceConfig
 from tests.serve.fake_steppers import EchoStepper, FailingStepper
 from tests.serve.pictures import jpeg_of, paint, png_of
+from tests.serve.robot_bodies import rover
 from tests.serve.serving import serving, wait_until
 from tests.serve.streaming import next_event, open_stream
 
@@ -137,11 +138,14 @@ def test_a_busy_stream_says_what_the_document_says() -> None:
         FrameMessage(2, 7, Codec.PNG, png_of(paint(13))),
     ]
     events: list[dict[str, Any]] = [
-        {"type": "session.update", "seed": 3, "sampling": {"temperature": 0.5}, "model": "failing", "resume": True},
+        {"type": "session.update", "seed": 3, "sampling": {"temperature": 0.5}, "model": "failing", "resume": True}
+        | {"embodiment": rover().to_dict(), "lockstep": True},
         {"type": "session.update", "deadline_ms": 0.001, "notify": True},
         *(frame_to_event(picture) for picture in pictures),
         {"type": "session.fork", "to_stream_id": 3},
         {"type": "action.executed", "seq": 1, "action": {"keys": ["KeyA"]}},
+        {"type": "robot.stop"},
+        {"type": "robot.release"},
         {"type": "clock.sync", "client_ns": -4},
         {"type": "session.resume", "session_id": "x", "token": "y", "stream_id": 4},
         {"type": "session.reset", "seed": 4},
@@ -171,7 +175,7 @@ def test_a_busy_stream_says_what_the_document_says() -> None:
                 break
     assert sent == set(reads)
     told = {"session.created", "session.updated", "session.closed", "session.going_away", "action.chunk", "error"}
-    assert told | {"clock.sync", "deadline.missed"} <= heard
+    assert told | {"clock.sync", "deadline.missed", "robot.plan", "robot.released"} <= heard
 
 
 def test_a_wrong_event_is_not_of_its_schema() -> None:
