@@ -1,4 +1,4 @@
-"""`Service`: everything one server process holds: an engine and an intake a model, the metrics, the decode pool.
+"""`Service`: everything one server process holds: an engine and an intake a model, the metrics, the decoders.
 
 The routes and the streams speak to it; it knows nothing of HTTP. Models come and go while it runs; the sessions of
 the others do not notice.
@@ -10,7 +10,6 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from gi_model.errors import ConfigError
 from gi_model.shield import Shield
 from gi_model.stepper import Stepper
 from gi_serve.access import ANYONE, Access, Caller
+from gi_serve.decoders import Decoders
 from gi_serve.engine import RESUME_TIMEOUT_S, Engine, EngineConfig
 from gi_serve.intake import Intake
 from gi_serve.limits import Bucket
@@ -94,7 +94,7 @@ class Service:
         self.config, self.access = config or ServiceConfig(), access or Access()
         self.loader, self.tracer = loader or ModelLoader(), tracer
         self.connections: set[Connected] = set()  # every open WebSocket
-        self.pool = ThreadPoolExecutor(self.config.decode_threads, thread_name_prefix="decode")
+        self.decoders = Decoders(self.config.decode_threads)
         self.engines: dict[str, Engine] = {}
         self.intakes: dict[str, Intake] = {}
         self.adapters = ServedAdapters(self.engines, self.loader, self._say_goodbye)
@@ -115,6 +115,7 @@ class Service:
             self._recorder.start()
         if self.uploads is not None:
             self.uploads.start()
+        self.decoders.start()
         for engine in self.engines.values():
             engine.start()
         self._tasks = [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch_lag())]
@@ -133,7 +134,7 @@ class Service:
             await self.uploads.stop()
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.stop)
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.decoders.stop()
 
     async def drain(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Say goodbye: not ready from now on; tell every stream, let it play for `drain_s`, then close it.
@@ -220,7 +221,7 @@ class Service:
         if self.tracer is not None:
             engine.on_step = partial(self.tracer.record, stepper.name)
         self.engines[stepper.name] = engine
-        self.intakes[stepper.name] = Intake(engine, self.pool)
+        self.intakes[stepper.name] = Intake(engine, self.decoders)
         return engine
 
     # ------------------------------------------------------------------ sessions

@@ -5,17 +5,17 @@ time, and only the newest becomes a frame. Whoever sends faster than it decodes 
 keyframe, as after a picture that does not decode; what comes before the keyframe is dropped, and counted.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gi_data.video_stream import StreamDecoder, has_keyframe
 from gi_model.errors import ClipError
 from gi_model.frames import Frame
+from gi_serve.decoders import Decoders
 from gi_serve.engine import Engine
 from gi_serve.images import MAX_PIXELS
 from gi_serve.problems import FRAME_INVALID, Problem, as_problem
@@ -48,8 +48,8 @@ class Decoded:
 class VideoStream:
     """One session's video. Belongs to the event loop's thread, but for `_decode`, which has the decoder to itself."""
 
-    def __init__(self, engine: Engine, session: Session, pool: ThreadPoolExecutor) -> None:
-        self._engine, self._session, self._pool = engine, session, pool
+    def __init__(self, engine: Engine, session: Session, decoders: Decoders) -> None:
+        self._engine, self._session, self._decoders = engine, session, decoders
         self._decoder = StreamDecoder(max_pixels=MAX_PIXELS)
         self._waiting: deque[Unit] = deque()
         self._is_running = False
@@ -79,11 +79,10 @@ class VideoStream:
         units, restarts = list(self._waiting), self._restarts
         self._waiting.clear()
         self._restarts = False
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._decode, units, restarts)
-        future.add_done_callback(lambda done: self._finish(units, done))
+        self._decoders.put(partial(self._decode, units, restarts), partial(self._finish, units))
 
     def _decode(self, units: Sequence[Unit], restarts: bool) -> Decoded:
-        """In the pool."""
+        """In a thread."""
         began, problems, newest, frame = time.perf_counter(), dict[int, Problem](), None, None
         if restarts:
             self._decoder.restart()
@@ -102,11 +101,13 @@ class VideoStream:
             problems[newest or 0], newest = as_problem(error), None
         return Decoded(problems, newest, frame, time.perf_counter() - began)
 
-    def _finish(self, units: Sequence[Unit], done: "asyncio.Future[Decoded]") -> None:
+    def _finish(self, units: Sequence[Unit], outcome: Decoded | Problem) -> None:
         self._is_running = False
-        if done.cancelled() or self._session.is_closed:
+        if self._session.is_closed:
             return
-        decoded, engine, session = done.result(), self._engine, self._session
+        if isinstance(outcome, Problem):
+            outcome = Decoded(dict.fromkeys(range(len(units)), outcome), None, None, 0.0)
+        decoded, engine, session = outcome, self._engine, self._session
         self._start()
         for index, unit in enumerate(units):
             if unit.life != session.life:
