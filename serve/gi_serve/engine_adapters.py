@@ -49,10 +49,13 @@ class EngineAdapters:
         return self._configs[name]
 
     async def add(self, adapter: "Adapter", name: str) -> "AdapterConfig":
-        """Load `adapter` as `name` while others play. Raises Problem if the name is taken, GiError if it does not fit.
+        """Load `adapter` as `name` while others play.
 
-        GiError: what the stepper says, BaseMismatchError for an adapter of another model above all.
+        Raises Problem if the name is taken or the model is going, and what the stepper raises: BaseMismatchError for
+        an adapter of another model above all.
         """
+        if self._engine.is_draining:
+            raise Problem(DRAINING, f"{self._engine.stepper.name} is being unloaded.", retry_after_s=5)
         if name in self._configs or name in self._coming:
             raise Problem(ADAPTER_EXISTS, f"Choose another name, or DELETE /v1/adapters/{name} first.")
         self._coming.add(name)
@@ -79,9 +82,11 @@ class EngineAdapters:
         return [session for session in self._engine.sessions.values() if session.options.adapter == name]
 
     async def remove(self, name: str) -> None:
-        """End the sessions that still play with it, and unload it."""
+        """End the sessions that still play with it, and unload it, unless all of the model goes."""
         for session in self.sessions_of(name):
             self._engine.close_session(session, reason="going_away")
+        if self._engine.is_draining:
+            return
         await self._engine.between_steps(partial(self._engine.stepper.remove_adapter, name))
         del self._configs[name]
         self._going.discard(name)

@@ -94,13 +94,11 @@ def replay(record: SessionRecord, replayer: Replayer) -> ReplayReport:
 
 def _check_adapter(record: SessionRecord, replayer: Replayer) -> None:
     """Another model may be compared with the one that was recorded; another adapter is another task."""
-    recorded = str(record.header.get("adapter_fingerprint", ""))
+    recorded, name = str(record.header.get("adapter_fingerprint", "")), record.header.get("adapter")
     if recorded != replayer.adapter_fingerprint:
-        expected, got = (
-            each[:12] or "the model alone"
-            for each in (f"{record.header.get('adapter', '')} {recorded}".strip(), replayer.adapter_fingerprint)
-        )
-        raise ServeError("recorded with another adapter", got=got, expected=expected, do="Name its own: --adapter.")
+        got, expected = (each[:12] or "none" for each in (replayer.adapter_fingerprint, recorded))
+        do = "Replay it without --adapter." if name is None else f"Replay it with --adapter, {name}."
+        raise ServeError("recorded with another adapter", got=got, expected=expected, do=do)
 
 
 @dataclass(slots=True)

@@ -37,7 +37,9 @@ def build_adapter_routes(service: Service) -> APIRouter:
         """One adapter."""
         return view_adapter(*service.adapters.find(adapter, model))
 
-    @router.post("/v1/adapters", status_code=201, dependencies=[may_change], responses=problems(*ANY, 404, 409, *BODY))
+    @router.post(
+        "/v1/adapters", status_code=201, dependencies=[may_change], responses=problems(*ANY, 404, 409, *BODY, 503)
+    )
     async def load_adapter(body: NewAdapter, response: Response) -> AdapterView:
         """Load an adapter below the server's folder of adapters. Sessions that play do not notice."""
         engine, config = await service.adapters.load(body.name, body.path, body.model)

@@ -65,7 +65,8 @@ class Robots:
         if body is not None and theirs is not None and body.fingerprint != theirs.fingerprint:
             detail = f"The adapter {options.adapter} was made for {theirs.name}: leave the session's embodiment out."
             raise Problem(EMBODIMENT_MISMATCH, detail)
-        return None if body is None else check_body(body, self._stepper.fps)
+        fps = self._stepper.fps if adapter is None else adapter.fps
+        return None if body is None else check_body(body, fps)
 
     def open(self, session: Session, body: Embodiment | None) -> None:
         """Let `session` drive `body`."""

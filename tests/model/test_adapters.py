@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gi_model.adapters import CONFIG, EMBODIMENT, WEIGHTS, Adapter, load_adapter, read_adapter_fingerprint, save_adapter
+from gi_model.embodiment import parse_embodiment
 from gi_model.errors import CheckpointError, ConfigError, GiError
 from tests.model.adapter_factory import make_adapter, make_config
 from tests.model.factories import make_policy
+from tests.model.test_embodiment import ROVER
 
 POLICY = make_policy()
 
@@ -30,6 +32,16 @@ def test_load_inverts_save(folder: Path) -> None:
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in adapter.tensors.items())
     assert "demonstrations: 25" in (folder / "README.md").read_text()
     assert not (folder / EMBODIMENT).exists()
+
+
+def test_the_body_travels_with_the_adapter(folder: Path) -> None:
+    body, before = parse_embodiment(ROVER), read_adapter_fingerprint(folder)
+    save_adapter(make_adapter(POLICY, embodiment=body), folder)
+    assert load_adapter(folder).config.embodiment == body
+    assert load_adapter(folder).config.fingerprint != before
+    (folder / EMBODIMENT).write_text("name = 3")
+    with pytest.raises(ConfigError, match=EMBODIMENT):
+        load_adapter(folder)
 
 
 def test_fingerprint_follows_tensors_and_config(folder: Path, tmp_path: Path) -> None:

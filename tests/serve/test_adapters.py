@@ -1,5 +1,6 @@
 """Adapters are named by sessions, come and go while others are played, and are never mixed up."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from gi_model.errors import BaseMismatchError, ConfigError, ServeError
 from gi_model.policy_stepper import PolicyStepper, load_stepper
 from gi_model.stepper import Sampling
 from gi_serve.client import Client, SessionConfig
+from gi_serve.client_async import AsyncClient
 from gi_serve.model_loading import ModelLoader, ModelSpec
 from gi_serve.remote_agent import make_remote_agent
 from gi_serve.replay import ServerReplayer, StepperReplayer, replay
@@ -152,6 +154,7 @@ def test_sessions_windows_and_agents_name_theirs_over_rest(running: Running, fol
         for each in (made, fork):
             http.delete(f"/v1/sessions/{each['id']}")
     assert [each["name"] for each in Client(running.url).adapters()] == ["rover", "drone"]
+    assert asyncio.run(AsyncClient(running.url).adapters()) == Client(running.url).adapters()
 
 
 def count_frames(http: httpx.Client, adapter: str) -> float:
@@ -241,6 +244,15 @@ def test_only_the_streams_that_play_with_it_hear_that_it_goes() -> None:
         wait_until(lambda: list(stepper.adapters) == ["staying"])
 
 
+@pytest.fixture(scope="module")
+def refusing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    """An echo, and a base with the adapter `rover`."""
+    loader = ModelLoader(adapters_dir=folder / "adapters")
+    steppers = EchoStepper(), load_base(folder, "rover")
+    with serving_with_keys(tmp_path_factory.mktemp("keys"), *steppers, loader=loader) as started:
+        yield started
+
+
 @pytest.mark.parametrize(
     ("body", "status", "problem", "words"),
     [
@@ -259,10 +271,9 @@ def test_only_the_streams_that_play_with_it_hear_that_it_goes() -> None:
     ],
 )
 def test_what_cannot_be_loaded_changes_nothing(
-    keyed: Keyed, body: dict[str, str], status: int, problem: str, words: str
+    refusing: Keyed, body: dict[str, str], status: int, problem: str, words: str
 ) -> None:
-    with keyed.http("root") as root:
-        assert root.post("/v1/adapters", json={"name": "rover", "path": "rover"}).json()["model"] == "base"
+    with refusing.http("root") as root:
         before = root.get("/v1/adapters").json()
         answer = root.post("/v1/adapters", json=body)
         detail = check_problem(answer, status, problem)["detail"]
@@ -309,6 +320,19 @@ def test_two_at_once_with_one_name_become_one(keyed: Keyed) -> None:
     assert sorted(answers) == [201, 409]
 
 
+def test_a_model_that_goes_takes_no_adapter(keyed: Keyed) -> None:
+    config = SessionConfig(model="base")
+    client = Client(keyed.running.url, key=keyed.keys["alice"])
+    with keyed.http("root") as root, client.session(config):
+        assert root.post("/v1/adapters", json={"name": "rover", "path": "rover"}).status_code == 201
+        assert root.delete("/v1/models/base").status_code == 202
+        check_problem(root.post("/v1/adapters", json={"name": "new", "path": "drone"}), 503, "draining")
+        assert root.delete("/v1/adapters/rover").status_code == 202
+    with keyed.http("root") as root:
+        wait_until(lambda: [each["name"] for each in root.get("/v1/models").json()] == ["echo"])
+        assert root.get("/v1/adapters").json() == []
+
+
 def test_without_a_folder_nothing_is_loaded(running: Running) -> None:
     answer = httpx.post(f"{running.url}/v1/adapters", json={"name": "new", "path": "rover"}, trust_env=False)
     assert "--adapters-dir" in check_problem(answer, 422, "adapter-invalid")["detail"]
@@ -328,7 +352,7 @@ def test_a_recording_keeps_its_adapter_and_is_not_replayed_with_another(folder: 
             assert replay(record, same).num_compared == len(FRAMES)
         with (
             ServerReplayer(running.url) as none,
-            pytest.raises(ServeError, match="another adapter; got the model alone"),
+            pytest.raises(ServeError, match="another adapter; got none; expected"),
         ):
             replay(record, none)
         with pytest.raises(ServeError, match="no such adapter; got nobody"):
