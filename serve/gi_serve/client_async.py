@@ -50,6 +50,10 @@ class AsyncClient:
         """What `GET /v1/models` says. Raises ServeError if the server cannot be reached."""
         return await asyncio.to_thread(self.address.models)
 
+    async def adapters(self) -> list[dict[str, Any]]:
+        """What `GET /v1/adapters` says. Raises ServeError if the server cannot be reached."""
+        return await asyncio.to_thread(self.address.adapters)
+
     async def session(self, config: SessionConfig | None = None, *, seed: int | None = None) -> "AsyncSession":
         """Open a session. Raises ServeError if there is no server, or no free slot."""
         session = AsyncSession(self.address, config or SessionConfig(seed=seed))
