@@ -101,14 +101,10 @@ def posttrain_command(
 def configure(base: Path, method: "Method", changes: Mapping[str, object]) -> "PosttrainConfig":
     """The method's settings with `changes`, windows as long as those the base was made for. Raises ConfigError."""
     from gi_model.checkpoint import CONFIG, read_json
-    from gi_train.posttrain_config import LR, PosttrainConfig
+    from gi_train.posttrain_config import PosttrainConfig
 
-    config = PosttrainConfig(method=method)
-    train: dict[str, object] = {
-        "lr_peak": LR[method],
-        "window_ticks": int(read_json(base / CONFIG)["window_ticks"]),
-        **changes,
-    }
+    config = PosttrainConfig.of(method)
+    train: dict[str, object] = {"window_ticks": int(read_json(base / CONFIG)["window_ticks"]), **changes}
     own = {name: value for name, value in changes.items() if name in vars(config) and name not in ("train", "method")}
     of_train = {name: value for name, value in train.items() if name not in own}
     if unknown := sorted(set(of_train) - set(vars(config.train))):

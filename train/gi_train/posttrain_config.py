@@ -11,8 +11,12 @@ from gi_train.config import TrainConfig
 
 Method = Literal["lora", "full", "head"]
 
-# Peak learning rates by method, at a batch of 20 windows of 8 ticks (docs/robots.md).
-LR: Final[Mapping[Method, float]] = {"lora": 3e-3, "full": 1e-3, "head": 3e-3}
+# By method: few numbers learn well by AdamW; all weights as gi pretrain does, from wherever they start.
+RECIPES: Final[Mapping[Method, Mapping[str, Any]]] = {
+    "lora": {"lr_peak": 3e-3},
+    "full": {"lr_peak": 4e-3, "optimizer": "muon"},
+    "head": {"lr_peak": 3e-3},
+}
 MODULES: Final = ("stem", "past", "backbone", "decoder", "head")
 
 
@@ -28,13 +32,13 @@ class PosttrainConfig:
     """
 
     method: Method = "lora"
-    rank: int = 16
-    alpha: float = 16.0
+    rank: int = 8
+    alpha: float = 8.0
     modules: tuple[str, ...] = MODULES
     patience: int = 0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=300, lr_peak=LR["lora"], warmup_steps=25, evaluate_every=50, save_every=100, augment=0.25
+            steps=300, warmup_steps=25, evaluate_every=50, save_every=100, augment=0.25, **RECIPES["lora"]
         )
     )
 
@@ -48,6 +52,12 @@ class PosttrainConfig:
             raise ConfigError("alpha out of range", got=self.alpha, expected="above 0")
         if unknown := [name for name in self.modules if name not in GROUPS]:
             raise ConfigError("unknown part of a policy", got=unknown[0], expected=" | ".join(GROUPS))
+
+    @classmethod
+    def of(cls, method: Method) -> Self:
+        """The settings of `method`."""
+        config = cls(method=method)
+        return config.replace(train=config.train.replace(**RECIPES[config.method]))
 
     @property
     def groups(self) -> tuple[str, ...]:

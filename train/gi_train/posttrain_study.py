@@ -10,7 +10,7 @@ the next, so that a study that is stopped early has whole seeds, and whole sizes
 stage (`demo_stages.py`): kept when the study is run again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,10 +25,6 @@ from gi_train.posttrain_study_report import ARMS, write_study
 RECORDING_SEED: Final = 5000  # not those of other corpora
 UNTRAINED: Final = ("random", "scratch")
 ADAPTERS: Final = ("adapter", "random")
-EXTRA: Final[Mapping[str, tuple[str, ...]]] = {  # an untrained policy learns best as gi pretrain does
-    "scratch": ("--lr", "0.004", "--set", 'optimizer="muon"'),
-    "full": ("--set", 'optimizer="muon"'),
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,6 @@ class PosttrainStudy:
 def run_study(study: PosttrainStudy, console: Console) -> None:
     """Run what is missing, and report after each size. Raises StageError."""
     data = plan_data(study)
-    settings = asdict(study) | {"extra": EXTRA}
     with Stages(study.out, console) as stages:
         for stage in data:
             stages.run(stage)
@@ -110,7 +105,7 @@ def run_study(study: PosttrainStudy, console: Console) -> None:
                 stages.run(plan_untrained(study, seed))
             for size in study.sizes:
                 _run_together(stages, [plan_run(study, arm, size, seed, data) for arm in study.arms], study.jobs)
-                console.print(write_study(study, settings))
+                console.print(write_study(study, asdict(study)))
 
 
 def plan_data(study: PosttrainStudy) -> tuple[Stage, ...]:
@@ -142,7 +137,7 @@ def plan_run(
     places = ("--base", study.base_of(arm, seed), "--data", study.corpus, "--out", run)
     body = ("--embodiment", study.embodiment) if study.embodiment else ()
     method = "lora" if arm in ADAPTERS else "full"
-    settings = ("--method", method, "--episodes", size, "--steps", study.steps, "--seed", seed, *EXTRA.get(arm, ()))
+    settings = ("--method", method, "--episodes", size, "--steps", study.steps, "--seed", seed)
     before = (*data[:2], *((plan_untrained(study, seed),) if arm in UNTRAINED else ()))
     trained = Stage(f"train-{run.name}", (_gi("posttrain", *places, *body, *settings),), (run,), before)
     play = _evaluate(study, study.agent(arm, size, seed), results, "--label", run.name, "--jobs", 1)
