@@ -83,7 +83,7 @@ def test_no_request_of_very_many_breaks_a_route(
 @SCHEMA.parametrize()
 @settings(SOME, max_examples=3)
 def test_no_request_without_a_key_gets_in(case: "schemathesis.Case[Any]", keyed: Keyed) -> None:
-    if "health" in case.path:
+    if "health" in case.path or (case.method, case.path) == ("GET", "/v1/recordings"):
         return
     response = case.call(base_url=keyed.running.url, timeout=20)
     assert response.status_code in (400, 401, 404, 405, 431), response.status_code
