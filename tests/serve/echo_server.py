@@ -11,7 +11,7 @@ def main() -> None:
     bound = bind("127.0.0.1", 0)
     end_quietly_on_sigterm()
     stepper = EchoStepper(num_slots=int(sys.argv[1]) if len(sys.argv) > 1 else 8)
-    config = ServiceConfig(drain_s=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)
+    config = ServiceConfig(drain_s=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0, admits_late=True)
     Server(Service([stepper], config=config)).serve_on(bound, lambda: print(bound.getsockname()[1], flush=True))  # noqa: T201
 
 

@@ -31,7 +31,7 @@ def serving_capture(
 ) -> Iterator[tuple[Running, Path]]:
     """A server and its socket file."""
     path = folder / "recap.sock"
-    config = ServiceConfig(recap=(bind_recap(path),), idle_timeout_s=idle_timeout_s)
+    config = ServiceConfig(recap=(bind_recap(path),), idle_timeout_s=idle_timeout_s, admits_late=True)
     with serving(EchoStepper(seconds=seconds), config=config) as running:
         yield running, path
 

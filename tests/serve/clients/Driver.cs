@@ -1,4 +1,4 @@
-// What the tests run: Driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S; a line for all that happens.
+// What the tests run: Driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT; a line for all that happens.
 using System;
 using System.Globalization;
 using System.Threading;
@@ -32,15 +32,21 @@ static class Driver
             PatienceS = double.Parse(arguments[4], CultureInfo.InvariantCulture),
             ResumeS = double.Parse(arguments[5], CultureInfo.InvariantCulture),
             OnStatus = (kind, words) => Console.WriteLine("status " + kind + ": " + words),
-            OnAction = action => Console.WriteLine("action {0} {1} {2} {3} {4}", action.Seq, action.States[0].MotionX, action.States[0].MotionY, action.States[0].WheelX, action.IsLate ? 1 : 0),
         };
         var session = new Gi.Session(arguments[0], options);
+        options.OnAction = action =>
+        {
+            var state = action.States[0];
+            Console.WriteLine("action {0} {1} {2} {3} {4}", action.Seq, state.MotionX, state.MotionY, state.WheelX, action.IsLate ? 1 : 0);
+            if (action.Seq % 5 == 0) session.Execute("{\"keys\": [\"KeyE\"]}", action.Seq);  // a person held that
+        };
         try { session.OpenAsync().Wait(); }
         catch (AggregateException error) { Console.WriteLine("error " + error.InnerException.Message); Environment.Exit(3); }
         int width = session.Width * 2, height = session.Height * 2;
         var pixels = new byte[width * height * 4];
         for (var number = 0; number < int.Parse(arguments[1]) && !session.IsOver; number++)
         {
+            if (number == int.Parse(arguments[6])) session.Reset(2);
             for (var at = 0; at < pixels.Length; at += 4) { pixels[at] = (byte)(number / 32 % 31 * 8); pixels[at + 1] = (byte)(number % 32 * 8); pixels[at + 2] = 100; }
             session.Send(pixels, width, height, Gi.Pixels.Rgba);
             for (var waitMs = 0; waitMs < int.Parse(arguments[2]); waitMs += 2)

@@ -1,4 +1,4 @@
-// What the tests run: driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S; a line for all that happens.
+// What the tests run: driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT; a line for all that happens.
 #include <cstdio>
 #include <cstdlib>
 
@@ -31,11 +31,14 @@ int main(int, char** argv) {
   options.patience_s = std::atof(argv[5]);
   options.resume_s = std::atof(argv[6]);
   options.on_status = [](const std::string& kind, const std::string& words) { std::printf("status %s: %s\n", kind.c_str(), words.c_str()); std::fflush(stdout); };
-  options.on_action = [](const gi::Action& action) {
+  gi::Session* playing = nullptr;
+  options.on_action = [&playing](const gi::Action& action) {
     const gi::State& state = action.states[0];
     std::printf("action %lld %d %d %d %d\n", static_cast<long long>(action.seq), state.motion_x, state.motion_y, state.wheel_x, action.is_late);
+    if (action.seq % 5 == 0) playing->Execute("{\"keys\": [\"KeyE\"]}", action.seq);  // a person held that
   };
   gi::Session session(argv[1], options);
+  playing = &session;
   try {
     session.Open();
   } catch (const gi::Error& error) {
@@ -45,6 +48,7 @@ int main(int, char** argv) {
   const int width = session.width() * 2, height = session.height() * 2;
   std::vector<uint8_t> pixels(static_cast<size_t>(width * height * 4), 100);
   for (int number = 0; number < std::atoi(argv[2]) && !session.IsOver(); ++number) {
+    if (number == std::atoi(argv[7])) session.Reset(2);
     for (size_t at = 0; at < pixels.size(); at += 4) {  // BGRA
       pixels[at + 1] = static_cast<uint8_t>(number % 32 * 8);
       pixels[at + 2] = static_cast<uint8_t>(number / 32 % 31 * 8);

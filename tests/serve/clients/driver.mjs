@@ -1,8 +1,8 @@
-// What the tests run: driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S; a line for all that happens.
+// What the tests run: driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT; a line for all that happens.
 import { readFileSync, writeSync } from "node:fs";
 import { Session, resize } from "../../../serve/clients/js/gi-client.js";
 
-const [url, numFrames, periodMs, onLate, patienceS, resumeS] = process.argv.slice(2);
+const [url, numFrames, periodMs, onLate, patienceS, resumeS, resetAt] = process.argv.slice(2);
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 if (url === "resize") { // WIDTH HEIGHT TO_WIDTH TO_HEIGHT: RGB on stdin, RGB on stdout
@@ -15,7 +15,10 @@ if (url === "resize") { // WIDTH HEIGHT TO_WIDTH TO_HEIGHT: RGB on stdin, RGB on
 const session = new Session(url, {
   seed: 1, onLate, patienceMs: patienceS * 1000, resumeMs: resumeS * 1000,
   onStatus: (kind, words) => console.log(`status ${kind}: ${words}`),
-  onAction: ({ seq, states: [{ motion, wheel }], isLate }) => console.log(`action ${seq} ${motion.join(" ")} ${wheel[0]} ${+isLate}`),
+  onAction: ({ seq, states: [{ motion, wheel }], isLate }) => {
+    console.log(`action ${seq} ${motion.join(" ")} ${wheel[0]} ${+isLate}`);
+    if (seq % 5 === 0) session.execute({ keys: ["KeyE"] }); // a person held that
+  },
 });
 try {
   await session.open();
@@ -29,6 +32,7 @@ const hold = () => {
   if (state) console.log(["hold", ...state.keys, ...state.motion].join(" "));
 };
 for (let number = 0; number < numFrames && !session.isClosed && !session.isStopped; number++) {
+  if (number === Number(resetAt)) session.reset(2);
   const data = new Uint8Array(width * height * 3);
   for (let at = 0; at < data.length; at += 3) data.set([(Math.floor(number / 32) % 31) * 8, (number % 32) * 8, 100], at);
   session.send({ data, width, height });

@@ -1,4 +1,4 @@
-# What the tests run: URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S after the script; a line for all that happens.
+# What the tests run: URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT after the script; a line for all that happens.
 extends SceneTree
 
 var session
@@ -10,7 +10,7 @@ var next_ms = 0
 func _init():
 	var all = Array(OS.get_cmdline_args())
 	arguments = all.slice(all.find("--url") + 1, all.size())
-	session = load(arguments[6]).new(arguments[0], {"seed": 1, "on_late": arguments[3], "patience_s": float(arguments[4]), "resume_s": float(arguments[5])})
+	session = load(arguments[7]).new(arguments[0], {"seed": 1, "on_late": arguments[3], "patience_s": float(arguments[4]), "resume_s": float(arguments[5])})
 	session.connect("status", self, "_on_status")
 	session.connect("action", self, "_on_action")
 	session.open()
@@ -30,6 +30,8 @@ func _idle(_delta):
 		return true
 	if not session.model.empty() and OS.get_ticks_msec() >= next_ms:
 		next_ms = OS.get_ticks_msec() + int(arguments[2])
+		if number == int(arguments[6]):
+			session.reset(2)
 		var shape = session.model.observation_space.shape
 		var image = Image.new()
 		image.create(shape[1] * 4, shape[0] * 4, false, Image.FORMAT_RGBA8)
@@ -52,3 +54,5 @@ func _on_status(kind, words):
 func _on_action(answer):
 	var state = answer.states[0]
 	print("action %d %d %d %d %d" % [answer.seq, state.motion.x, state.motion.y, state.wheel.x, int(answer.is_late)])
+	if answer.seq % 5 == 0:
+		session.execute({"keys": ["KeyE"]}, answer.seq)  # a person held that

@@ -1,6 +1,6 @@
 """The clients of other languages as programs: built once, they speak the same lines, and the same tests drive them.
 
-driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S
+driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT
 -> "status KIND: WORDS", "action SEQ DX DY AGE IS_LATE", "hold KEYS DX DY", "counts SENT ANSWERED DROPPED LATE LOST
    RESUMED", and "error WORDS" with exit code 3 where the session did not open
 """
@@ -84,7 +84,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Program:
-    """A client that can be run. fps: how fast its loop turns at most."""
+    """A client that can be run."""
 
     name: str
     command: tuple[str, ...]
@@ -99,9 +99,10 @@ class Program:
         on_late: str = "neutral",
         patience_s: float = 5.0,
         resume_s: float = 20.0,
+        reset_at: int = -1,
     ) -> Play:
-        """Start to play."""
-        arguments = (url, str(num_frames), str(period_ms), on_late, str(patience_s), str(resume_s))
+        """Start to play; `reset_at`: the frame before which it starts anew."""
+        arguments = (url, str(num_frames), str(period_ms), on_late, str(patience_s), str(resume_s), str(reset_at))
         return Play(_start((*self.command, *arguments, *self.last)))
 
 

