@@ -5,12 +5,14 @@ from pathlib import Path
 
 import typer.main
 
+from gi_data.ingest.page_chunk import MAX_CHUNK_BYTES
 from gi_model.cli import build_app
 from gi_serve.cli_serve import serve_command
 from gi_serve.connections import HEAD_SECONDS, MAX_CONNECTIONS, MAX_HEAD_BYTES
 from gi_serve.guard import MAX_BODY_BYTES, MAX_WINDOW_BYTES, SECONDS_FOR_A_BODY
 from gi_serve.images import MAX_PIXELS, MAX_SIDE
 from gi_serve.metrics import STAGES, MetricsCollector, ModelMetrics, ServerMetrics
+from gi_serve.play_uploads import UploadLimits
 from gi_serve.problems import KINDS
 from gi_serve.protocol import MAX_IMAGE_BYTES
 
@@ -25,7 +27,7 @@ def flags_of(*names: str) -> set[str]:
 
 
 def test_every_flag_exists() -> None:
-    commands = (("serve",), ("keys", "new"), ("play",), ("bench", "serve"), ("bench", "faults"))
+    commands = (("serve",), ("record",), ("keys", "new"), ("play",), ("bench", "serve"), ("bench", "faults"))
     known = set[str]().union(*(flags_of(*command) for command in commands))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCUMENT))
     assert named - known == set()
@@ -57,6 +59,9 @@ def test_limits_are_as_said() -> None:
     for said in (
         f"{MAX_PIXELS:,} pixels, {MAX_SIDE} a side, {MAX_IMAGE_BYTES // mib} MiB",
         f"{MAX_BODY_BYTES // kib} KiB ({MAX_WINDOW_BYTES // mib} MiB for `/v1/actions`) and {SECONDS_FOR_A_BODY:g} s",
+        f"A chunk has at most {MAX_CHUNK_BYTES // mib} MiB, a recording {UploadLimits().max_bytes // mib} MiB; "
+        f"{UploadLimits().max_open} pages record at a time",
+        f"{UploadLimits().silence_s:g} s later, when the server ends",
         f"URL and headers have {MAX_HEAD_BYTES // kib} KiB and {HEAD_SECONDS:g} s; {MAX_CONNECTIONS} sockets",
     ):
         assert said in DOCUMENT
