@@ -138,9 +138,12 @@ class AdapterBank:
     def add(self, adapter: Adapter, name: str | None = None) -> bool:
         """Load `adapter`, as `name` if it is not to have its own; whether tensors moved that a CUDA graph may hold.
 
-        Raises ConfigError if the name is taken, BaseMismatchError or CheckpointError if it does not fit the policy.
+        Raises ConfigError if the name is taken or the policy has an adapter attached, BaseMismatchError or
+        CheckpointError if it does not fit the policy.
         """
         name = name or adapter.config.name
+        if self._policy.attached is not None:
+            raise ConfigError("the policy has an adapter", got=self._policy.attached.name, do="Detach it first.")
         if name in self._places:
             raise ConfigError("an adapter of that name is loaded", got=name, expected="another name")
         config = replace(adapter.config, name=name)

@@ -137,6 +137,8 @@ def test_what_is_unknown_taken_or_foreign_is_refused_and_changes_nothing() -> No
         stepper.add_adapter(make_adapter(stepper.policy), "../x")
     with pytest.raises(BaseMismatchError, match="another base"):
         stepper.add_adapter(make_adapter(stepper.policy, base_fingerprint="f" * 64))
+    with pytest.raises(ConfigError, match="calibrated without adapters"):
+        stepper.open(0, Sampling(keys="calibrated"), "full")
     assert list(stepper.adapters) == ["full", "updates", "replaced"]
     after = play_together(stepper, ["full", None])
     assert all((one.tokens == other.tokens).all() for one, other in zip(before, after, strict=True))
@@ -179,6 +181,18 @@ def test_graphs_serve_any_mix_and_are_captured_anew_only_where_tensors_moved() -
     assert capture.num_captures == 3
     check([None, None, None])
     assert capture.num_captures == 3  # the base's graph stood
+
+
+def test_a_policy_that_cannot_take_another_adapter_says_so() -> None:
+    attached, fused = (PolicyStepper(make_policy(), num_slots=2) for _ in range(2))
+    adapter = make_adapter(attached.policy)
+    attach(attached.policy, adapter)
+    with pytest.raises(ConfigError, match="the policy has an adapter; got rover"):
+        attached.add_adapter(adapter)
+    state, capture = fused.policy.empty_state(3), RecordedCapture()
+    fused._graphed = GraphedStep(fused.policy, state, bank=fused._bank, fuse=True, capture=capture)
+    with pytest.raises(ConfigError, match="a fused step takes no adapters"):
+        fused.add_adapter(adapter)
 
 
 def test_rows_are_selected_without_a_look_at_them_where_that_would_wait() -> None:
