@@ -254,7 +254,7 @@ class Session {
       if (kind != WebSocket::kText) break;
       if (Member(event, "type") == "error") { is_refused_ = true; return Words(event); }
       Opened(event, socket);
-      return "";
+      return std::min(width_, height_) < 1 || std::max(width_, height_) > 8192 ? kOtherVersion : "";
     }
     return "the server does not answer";
   }

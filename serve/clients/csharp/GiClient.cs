@@ -283,8 +283,12 @@ namespace Gi
                 string wrong = null;
                 try { message = await Receive(socket, CancellationToken.None).ConfigureAwait(false); } catch (Exception error) when (IsLoss(error)) { }
                 heardNs = NowNs();
-                if (message != null && message.Item1 == WebSocketMessageType.Binary) wrong = Answer(message.Item2);
-                if (message != null && message.Item1 == WebSocketMessageType.Text) Hear(Encoding.UTF8.GetString(message.Item2));
+                try
+                {
+                    if (message != null && message.Item1 == WebSocketMessageType.Binary) wrong = Answer(message.Item2);
+                    if (message != null && message.Item1 == WebSocketMessageType.Text) Hear(Encoding.UTF8.GetString(message.Item2));
+                }
+                catch (SystemException) { wrong = OtherVersion; }  // nothing of a server of ours is out of range
                 if (wrong != null) End("lost", wrong);
                 if (message == null && !isClosed && !await Resume().ConfigureAwait(false)) return;
             }

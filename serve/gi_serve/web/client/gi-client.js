@@ -8,7 +8,7 @@
  * `Session` is the protocol alone: send() frames, hold what due() gives. `play` does both for a page. While no action is
  * fresh the session holds what `onLate` says; while the connection is down, nothing. A lost connection is resumed.
  */
-import { GiError, NEUTRAL, readAction } from "./gi-protocol.js";
+import { GiError, NEUTRAL, OTHER_VERSION, readAction } from "./gi-protocol.js";
 
 export { Camera, resize } from "./gi-capture.js";
 export { Inputs } from "./gi-inputs.js";
@@ -126,14 +126,15 @@ export class Session {
     action.ageMs = this.#held.arrived - action.captureMs;
     this.counts.answered++; this.counts.late += action.isLate;
     this.counts.dropped += action.seq - before - 1; // whoever dropped them
-    this.options.onAction?.(action);
+    this.#call(this.options.onAction, action);
   }
 
   // ---------------------------------------------------------------- messages
 
   #say(event) { if (!this.isDown && this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(event)); }
   #next(type) { return new Promise((resolve, reject) => this.#waiting.set(type, { resolve, reject })); }
-  #tell(kind, words) { this.options.onStatus?.(kind, words); }
+  #tell(kind, words) { this.#call(this.options.onStatus, kind, words); }
+  #call(act, ...about) { try { act?.(...about); } catch (error) { queueMicrotask(() => { throw error; }); } } // the page's own error
 
   #read(data) {
     this.#heard = performance.now();
@@ -168,15 +169,15 @@ export class Session {
     const fail = (words) => { const one = this.#waiting.get(answer); this.#waiting.delete(answer); one?.reject(new GiError(words)); };
     const timer = setTimeout(() => { fail("the server does not answer"); socket.close(); }, OPEN_MS);
     socket.onopen = () => {
-      if (socket.protocol !== BINARY) { fail("the server speaks another version of the protocol: update the older side"); socket.close(); return; }
+      if (socket.protocol !== BINARY) { fail(OTHER_VERSION); socket.close(); return; }
       socket.send(JSON.stringify(opening));
     };
     socket.onerror = () => fail("");
     socket.onmessage = ({ data }) => {
       try { this.#read(data); } catch (error) {
-        if (!(error instanceof GiError)) throw error; // the page's own
-        fail(error.message);
-        this.#end("lost", error.message, socket);
+        const words = error instanceof GiError ? error.message : OTHER_VERSION; // nothing else fails on a server of ours
+        fail(words);
+        this.#end("lost", words, socket);
       }
     };
     socket.onclose = ({ code }) => { fail(""); if (socket === this.#socket) this.#lose(code); };

@@ -1,6 +1,7 @@
 /** The binary messages of gi.v1.bin: an action as an object, and the names of keys and buttons. */
 /** What the client says of itself; its message is for people. */
 export class GiError extends Error {}
+export const OTHER_VERSION = "the server speaks another version of the protocol: update the older side";
 
 const range = (count, make) => Array.from({ length: count }, (_, index) => make(index));
 
@@ -22,7 +23,7 @@ export const NEUTRAL = Object.freeze({ keys: [], buttons: [], motion: [0, 0], wh
 /** An action message as { seq, captureMs, serverMs, numDropped, isLate, states, tokens, confidence }. Throws on another version. */
 export function readAction(buffer) {
   const view = new DataView(buffer);
-  if (buffer.byteLength < 36 || view.getUint8(1) !== 1) throw new GiError("the server speaks another version of the protocol: update the older side");
+  if (buffer.byteLength < 36 || view.getUint8(1) !== 1) throw new GiError(OTHER_VERSION);
   if (view.getUint8(0) !== 2) throw new GiError("the server sent a message of an unknown kind");
   const numTokens = view.getUint16(32, true), horizon = view.getUint8(34), numFactors = view.getUint8(35);
   const atTokens = 36 + 48 * horizon, atConfidence = atTokens + 2 * horizon * numTokens;
