@@ -72,8 +72,8 @@ class PolicyStepper:
         if self._bank.remove(name) and self._graphed is not None:
             self._graphed.forget_adapters()
 
-    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
-        """Start a new stream in `slot`. Raises ConfigError for an unknown adapter, or keys without a calibration."""
+    def check(self, sampling: Sampling, adapter: str | None = None) -> None:
+        """Raise ConfigError for an unknown adapter, or keys without a calibration."""
         self._bank.place_of(adapter)
         if sampling.keys == "calibrated" and adapter is not None:
             do = "Play with keys 'sample', or merge the adapter: gi export merged."
@@ -81,6 +81,10 @@ class PolicyStepper:
         if sampling.keys == "calibrated" and self._table is None:
             do = "Play with keys 'sample', or run `gi pretrain` on, which writes calibration.json at its end."
             raise ConfigError(f"{self.name} has no calibration of its keys", got="keys 'calibrated'", do=do)
+
+    def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
+        """Start a new stream in `slot`. Raises ConfigError as `check` does."""
+        self.check(sampling, adapter)
         self._state.clear(slot)
         self._rules[slot], self._adapters[slot] = sampling, adapter
         self._generators[slot] = np.random.default_rng(sampling.seed)

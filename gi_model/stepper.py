@@ -78,6 +78,10 @@ class Stepper(Protocol):
         """Unload it, between steps; no stream may use it any more."""
         ...
 
+    def check(self, sampling: Sampling, adapter: str | None = None) -> None:
+        """Raise ConfigError if no stream can be opened so."""
+        ...
+
     def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
         """Start a new stream in `slot`: memory and clock empty. adapter: of those loaded; None: the base alone."""
         ...

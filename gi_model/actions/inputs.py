@@ -6,6 +6,7 @@ jump tapped for 20 ms inside a 50 ms tick stays. The mouse is relative counts; t
 separate.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -99,7 +100,7 @@ class InputState:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises ActionError on unknown names, wrong types, or values out of range."""
-        _check_names("input state fields", frozenset(data), frozenset(f.name for f in fields(cls)))
+        _check_fields("input state", data, cls)
         try:
             pad = data.get("gamepad")
             return cls(
@@ -110,7 +111,7 @@ class InputState:
                 cursor=_float_pair(data["cursor"]) if data.get("cursor") is not None else None,
                 gamepad=_gamepad_from_dict(pad) if pad is not None else None,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ActionError(
                 "input state has a field of the wrong type", got=repr(data)[:200], do=str(error)
             ) from error
@@ -147,6 +148,12 @@ def _deflection(stick: tuple[float, float]) -> float:
     return stick[0] ** 2 + stick[1] ** 2
 
 
+def _check_fields(what: str, data: object, cls: type[InputState] | type[Gamepad]) -> None:
+    if not isinstance(data, Mapping):
+        raise ActionError(f"{what} is no object", got=repr(data)[:200], expected="fields by name")
+    _check_names(f"{what} fields", frozenset(data), frozenset(field.name for field in fields(cls)))
+
+
 def _check_names(what: str, names: frozenset[str], known: frozenset[str]) -> None:
     if unknown := names - known:
         shown = ", ".join(sorted(map(repr, unknown))[:4])
@@ -162,11 +169,13 @@ def _int_pair(pair: Iterable[Any]) -> tuple[int, int]:
 
 def _float_pair(pair: Iterable[Any]) -> tuple[float, float]:
     x, y = pair
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"finite numbers expected, got {x}, {y}")
     return float(x), float(y)
 
 
 def _gamepad_from_dict(data: Mapping[str, Any]) -> Gamepad:
-    _check_names("gamepad fields", frozenset(data), frozenset(f.name for f in fields(Gamepad)))
+    _check_fields("gamepad", data, Gamepad)
     axes = {name: _float_pair(data[name]) for name in ("left_stick", "right_stick", "triggers") if name in data}
     return Gamepad(buttons=frozenset(data.get("buttons", ())), **axes)
 

@@ -99,6 +99,9 @@ class BenchStepper:
     def remove_adapter(self, name: str) -> None:
         """None was ever added."""
 
+    def check(self, sampling: Sampling, adapter: str | None = None) -> None:
+        """It plays as it is told to."""
+
     def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:  # noqa: ARG002 (draws nothing)
         """Forget whom the slot knew."""
         self._owners[slot] = None

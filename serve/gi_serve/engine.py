@@ -141,6 +141,7 @@ class Engine:
         if self.is_draining:
             raise Problem(DRAINING, "Connect to another server.", retry_after_s=5)
         adapter = self.adapters.for_session(options.adapter)
+        self.check(options)
         if not self._free_slots:
             detail = f"All {self.stepper.num_slots} sessions of {self.stepper.name} are taken."
             raise Problem(CAPACITY_FULL, detail, retry_after_s=self._retry_after_s())
@@ -153,6 +154,11 @@ class Engine:
         self.adapters.count_sessions(session, +1)
         self.metrics.sessions = len(self.sessions)
         return session
+
+    def check(self, options: SessionOptions) -> SessionOptions:
+        """Return `options` if the model can play so. Raises ConfigError."""
+        self.stepper.check(options.sampling, options.adapter)
+        return options
 
     def fork_session(self, session: Session, sink: Sink, *, stream_id: int = 0) -> Session:
         """A new session that answers as `session` would, from the frames that the model has taken. Raises Problem."""
@@ -168,7 +174,7 @@ class Engine:
 
     def reset_session(self, session: Session, options: SessionOptions) -> None:
         """Start the session anew: memory, clock, and random numbers; frames of its former life are never answered."""
-        session.options = options
+        session.options = self.check(options)
         session.active_ns = time.monotonic_ns()
         self._discard_pending(session)
         session.start_anew()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gi_model.actions import InputState
-from gi_model.errors import GiError
+from gi_model.errors import ActionError
 from gi_serve.command_plan import plan_from_dict, plan_to_dict
 from gi_serve.protocol import (
     MAX_SEQ,
@@ -25,6 +25,9 @@ from gi_serve.protocol import (
     check_frame_message,
 )
 
+MAX_FRAME_TEXT = 4 * 1024 * 1024  # characters: an image of 3 MiB
+MAX_EVENT_TEXT = 64 * 1024  # of every other event
+_MOST_SIGNS_OF_A_FRAME = 16  # commas and brackets; base64 has none
 MAX_MOTION = 2**15 - 1  # what the binary form can say
 _CODECS = {"raw": Codec.RAW, "jpeg": Codec.JPEG, "png": Codec.PNG, "h264": Codec.H264}
 _NAMES = {codec: name for name, codec in _CODECS.items()}
@@ -32,7 +35,15 @@ _FRAME_FIELDS = frozenset({"type", "stream_id", "seq", "capture_ns", "codec", "w
 
 
 def parse_event(text: str) -> dict[str, Any]:
-    """The JSON object of a text message, with a string `type`. Raises ProtocolError on anything else."""
+    """The JSON object of a text message, with a string `type`. Raises ProtocolError on anything else.
+
+    It is parsed while everybody waits, so what is long must be a frame: one string, in which JSON cannot nest.
+    """
+    if len(text) > MAX_FRAME_TEXT:
+        expected = f"at most {MAX_FRAME_TEXT}"
+        raise ProtocolError("message too long", got=len(text), expected=expected, do="Send large frames as gi.v1.bin.")
+    if len(text) > MAX_EVENT_TEXT and text.count(",") + text.count("[") + text.count("{") > _MOST_SIGNS_OF_A_FRAME:
+        raise ProtocolError("message too long", got=len(text), expected=f"at most {MAX_EVENT_TEXT}, but for frames")
     try:
         event = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -104,7 +115,7 @@ def action_from_event(event: Mapping[str, Any]) -> ActionMessage:
         tokens, confidence = np.array(event["tokens"], np.int64), np.array(event["confidence"], np.float32)
         states = tuple(InputState.from_dict(state) for state in event["actions"])
         plan = plan_from_dict(event["plan"]) if "plan" in event else None
-    except (GiError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+    except (ActionError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError("not an action", do=str(error)) from error
     if tokens.ndim != 2 or confidence.ndim != 2 or not len(states) == len(tokens) == len(confidence):
         raise ProtocolError("action of uneven parts", got=(len(states), tokens.shape, confidence.shape))
@@ -126,7 +137,7 @@ def read_state(data: Mapping[str, Any]) -> InputState:
     """The input state that a client says was held. Raises ProtocolError on anything else."""
     try:
         state = InputState.from_dict(data)
-    except (GiError, AttributeError, OverflowError, TypeError, ValueError) as error:
+    except ActionError as error:
         raise ProtocolError("not an input state", got=repr(data)[:200], do=str(error)) from error
     if any(abs(moved) > MAX_MOTION for moved in (*state.motion, *state.wheel)):
         raise ProtocolError("motion out of range", got=repr(data)[:200], expected=f"up to {MAX_MOTION}")

@@ -100,7 +100,7 @@ def _add_session_routes(router: APIRouter, service: Service) -> None:
     async def change_session(caller: player, session_id: str, body: SessionSettings) -> SessionView:
         """Change a session: the deadline at once, seed and sampling from the next reset on."""
         engine, session = service.find_session(session_id, caller)
-        session.options = body.change(session.options)
+        session.options = engine.check(body.change(session.options))
         return view_session(session, engine.stepper.name)
 
     @router.post("/v1/sessions/{session_id}/reset", tags=["sessions"], responses=problems(*ANY, 404, *BODY))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gi_model.embodiment import Embodiment
-from gi_model.stepper import Sampling, Stepper
+from gi_model.stepper import Keys, Sampling, Stepper
 from gi_serve.engine import Engine
 from gi_serve.problems import REQUEST_INVALID, Problem
 from gi_serve.protocol import MAX_SEQ, MAX_STREAM_ID
@@ -35,7 +35,7 @@ class SamplingSchema(Strict):
 
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    keys: Literal["sample", "mode"] = "sample"
+    keys: Keys = "sample"
     motion: Literal["sample", "mode"] = "mode"
 
 

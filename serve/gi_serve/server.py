@@ -23,7 +23,6 @@ from gi_serve.service import Service
 
 HEARTBEAT_S = 5.0
 _MESSAGE_OVERHEAD_BYTES = 1024
-_BASE64 = 4 / 3
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,7 +74,7 @@ class Server(uvicorn.Server):
             lifespan="on",
             ws=DirectSocket,
             ws_per_message_deflate=False,
-            ws_max_size=int(MAX_IMAGE_BYTES * _BASE64) + _MESSAGE_OVERHEAD_BYTES,
+            ws_max_size=MAX_IMAGE_BYTES + _MESSAGE_OVERHEAD_BYTES,
             ws_ping_interval=heartbeat_s,
             ws_ping_timeout=heartbeat_s,
             timeout_graceful_shutdown=10,

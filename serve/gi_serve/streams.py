@@ -78,16 +78,16 @@ class Streams:
         if update.adapter not in (None, stream.session.options.adapter):
             detail = "A session keeps its adapter: close the stream, or open another, with the new one."
             raise Problem(REQUEST_INVALID, detail)
+        stream.session.options = stream.engine.check(update.change(stream.session.options))
         if update.notify is not None:
             stream.notify = update.notify
-        stream.session.options = update.change(stream.session.options)
         self._send_session("session.updated", stream)
 
     def reset(self, reset: StreamReset) -> None:
         """Start the stream's session anew. Raises Problem."""
         stream = self._find(reset.stream_id)
-        self.outbox.forget_answer(reset.stream_id)
         stream.engine.reset_session(stream.session, reset.change(stream.session.options))
+        self.outbox.forget_answer(reset.stream_id)
         self._send_session("session.updated", stream)
 
     def close(self, close: StreamClose) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,11 +111,46 @@ def test_json_form_is_an_inverse_pair(state: InputState) -> None:
         {"motion": [0.5, 0]},
         {"speed": 1},
         {"gamepad": {"triggers": [2, 0]}},
+        {"gamepad": []},
+        {"gamepad": "pad"},
+        {"gamepad": {"left_stick": 1}},
+        {"gamepad": {"triggers": [float("nan"), 0]}},
+        {"motion": [float("inf"), 0]},
+        {"wheel": [0, float("nan")]},
+        {"cursor": [10**400, 0]},
+        {"keys": [["KeyW"]]},
+        {"keys": [None, "KeyW", 7]},
+        ["keys"],
+        "keys",
+        None,
+        7,
     ],
 )
-def test_malformed_json_states_give_a_typed_error(data: dict[str, object]) -> None:
+def test_malformed_json_states_give_a_typed_error(data: Any) -> None:
     with pytest.raises(ActionError):
         InputState.from_dict(data)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["KeyW", "MouseLeft"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["buttons", "triggers", "x"]), inner),
+    max_leaves=5,
+)
+fields_of_states = st.sampled_from(["keys", "buttons", "motion", "wheel", "cursor", "gamepad", "x"])
+
+
+@given(st.dictionaries(fields_of_states, json_values, max_size=4) | json_values)
+def test_any_json_is_a_state_or_a_typed_error(data: Any) -> None:
+    try:
+        state = InputState.from_dict(data)
+    except ActionError:
+        return
+    assert InputState.from_dict(state.to_dict()) == state
 
 
 @given(st.lists(keyboards, max_size=5))

@@ -45,6 +45,11 @@ class EchoStepper:
         """Forget it."""
         del self.adapters[name]
 
+    def check(self, sampling: Sampling, adapter: str | None = None) -> None:
+        """It has no calibration."""
+        if sampling.keys == "calibrated":
+            raise ConfigError(f"{self.name} has no calibration of its keys", do="Play with keys 'sample'.")
+
     def open(self, slot: int, sampling: Sampling, adapter: str | None = None) -> None:
         """Forget the slot's frames."""
         if adapter is not None and adapter not in self.adapters:

@@ -25,6 +25,7 @@ from gi_serve.protocol import (
     encode_frame,
 )
 from gi_serve.protocol_json import (
+    MAX_EVENT_TEXT,
     action_from_event,
     action_to_text,
     frame_from_event,
@@ -207,3 +208,15 @@ def test_messages_of_another_version_are_refused() -> None:
 def test_fields_that_do_not_fit_are_refused(number: int) -> None:
     with pytest.raises(ProtocolError):
         encode_frame(FrameMessage(number, 0, Codec.PNG, b"x"))
+
+
+def test_long_text_is_a_frame_or_is_refused_unparsed() -> None:
+    frame = FrameMessage(1, 2, Codec.JPEG, bytes(3 * 1024 * 1024 - 1024))
+    assert frame_from_event(parse_event(json.dumps(frame_to_event(frame)))) == frame
+    for text in (
+        json.dumps(frame_to_event(FrameMessage(1, 2, Codec.JPEG, bytes(3 * 1024 * 1024)))),
+        json.dumps({"type": "clock.sync", "client_ns": [0] * MAX_EVENT_TEXT}),
+        '{"type": "frame", "data": ' + "[" * MAX_EVENT_TEXT,
+    ):
+        with pytest.raises(ProtocolError, match="too long"):
+            parse_event(text)
