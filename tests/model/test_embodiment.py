@@ -128,7 +128,7 @@ def within_reach(body: Embodiment, shares: list[float]) -> np.ndarray[tuple[int]
     return np.asarray(ends[:, 0] + (ends[:, 1] - ends[:, 0]) * shares[: body.num_actuators])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(bodies, shares)
 def test_a_command_survives_inputs_and_tokens_within_the_resolution(body: Embodiment, shares: list[float]) -> None:
     command = within_reach(body, shares).astype(np.float32)
@@ -138,7 +138,7 @@ def test_a_command_survives_inputs_and_tokens_within_the_resolution(body: Embodi
     assert (np.abs(again - command) <= body.resolution + slack).all(), (command, again, body.resolution)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(bodies, shares)
 def test_inputs_are_their_own_inverse_once_made(body: Embodiment, shares: list[float]) -> None:
     state = body.inputs(within_reach(body, shares).astype(np.float32))
@@ -148,20 +148,20 @@ def test_inputs_are_their_own_inverse_once_made(body: Embodiment, shares: list[f
     assert (state.gamepad is not None) == body.is_gamepad
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(bodies)
 def test_no_input_is_the_neutral_command(body: Embodiment) -> None:
     assert body.command(InputState()).tolist() == body.neutral.tolist()
     assert body.inputs(body.neutral).is_null
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(bodies, states)
 def test_only_bound_controls_move_the_body(body: Embodiment, state: InputState) -> None:
     assert body.command(body.bindings.restrict(state)).tolist() == body.command(state).tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(bodies)
 def test_a_body_is_the_same_from_its_toml_and_its_dict(body: Embodiment) -> None:
     assert parse_embodiment(body.to_toml()) == body == Embodiment.from_dict(body.to_dict())

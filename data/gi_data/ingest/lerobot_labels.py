@@ -82,7 +82,7 @@ def vector_labels(dataset: Dataset, episode: Episode, entries: Mapping[str, tupl
     unknown = Counter(dict.fromkeys(_nameless(dataset, entries), episode.length))
     chosen = _chosen(dataset, entries)
     if not chosen:
-        do = "Say what they are in gi-map.toml beside meta; docs/lerobot.md has examples."
+        do = "Say what they are in gi-map.toml beside meta, or by a robot's --embodiment; docs/lerobot.md has examples."
         raise ClipError(f"no action of {dataset.root.name} has a name we know", got=sorted(unknown)[:20], do=do)
     features = sorted({feature for feature, _ in chosen})
     table = dataset.rows(episode, features)
