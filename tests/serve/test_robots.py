@@ -24,6 +24,8 @@ from gi_serve.protocol_json import action_from_event, frame_to_event
 from gi_serve.schemas import RobotStop, StreamUpdate
 from gi_serve.service import ServiceConfig
 from gi_serve.streams import Streams
+from tests.model.adapter_factory import make_adapter
+from tests.model.factories import make_policy
 from tests.serve.fake_steppers import EchoStepper, HistoryStepper
 from tests.serve.pictures import paint, png_of, see_identity
 from tests.serve.robot_bodies import PlanObserver, held, identity_of, motion_of, rover
@@ -446,3 +448,41 @@ def test_what_is_no_robot_cannot_be_stopped(running: Running, http: httpx.Client
         session.stop()
         with pytest.raises(ServeError, match="drives no robot"):
             session.act(paint(1))
+
+
+# ---------------------------------------------------------------------- adapters
+
+
+@pytest.fixture(scope="module")
+def adapted() -> Iterator[Running]:
+    stepper = EchoStepper()
+    for name, body in (("rover", rover()), ("player", None)):
+        made = make_adapter(make_policy())
+        config = replace(made.config, name=name, embodiment=body, fps=stepper.fps)
+        stepper.add_adapter(replace(made, config=config))
+    with serving(stepper) as started:
+        yield started
+
+
+def test_an_adapter_brings_its_body(adapted: Running) -> None:
+    with adapted.session(SessionConfig(adapter="rover")) as session:
+        assert session.embodiment == rover()
+        assert PlanObserver(rover()).watch(session.act(paint(FULL)).plan).all()
+    with adapted.session(SessionConfig(adapter="player")) as session:
+        assert session.act(paint(FULL)).plan is None
+    with adapted.session(SessionConfig(adapter="player", embodiment=rover())) as session:
+        assert session.act(paint(FULL)).plan is not None
+
+
+def test_another_body_than_the_adapters_is_refused(adapted: Running) -> None:
+    with adapted.session(SessionConfig(adapter="rover", embodiment=rover())) as session:  # the same one is fine
+        session.act(paint(FULL))
+    faster = tuple(replace(each, maximum=2.0) for each in rover().actuators)
+    with httpx.Client(base_url=adapted.url, trust_env=False) as http:
+        body = {"adapter": "rover", "embodiment": rover(actuators=faster).to_dict()}
+        refused = http.post("/v1/sessions", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["type"] == "urn:gi:problem:embodiment-mismatch"
+    assert "made for rover" in refused.json()["detail"]
+    wait_until(lambda: not adapted.engine.sessions)
+    assert adapted.engine.robots.num_open == 0
