@@ -1,16 +1,15 @@
 """An unmodified `openpi-client`, of the version that PyPI has, gets its actions from us.
 
-It pins numpy below 2, so it lives in a virtual environment of its own, made once by uv in the user's cache.
+It pins numpy below 2, so it lives in a virtual environment of its own.
 """
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.serve.clients.environments import environment
 from tests.serve.fake_steppers import EchoStepper
 from tests.serve.keyed import serving_with_keys
 from tests.serve.pictures import HEIGHT, WIDTH
@@ -19,29 +18,14 @@ from tests.serve.serving import serving
 pytestmark = pytest.mark.slow  # installs numpy once, and starts a Python
 VERSION: Final = "0.1.2"
 NEEDED: Final = ("numpy<2", "msgpack", "websockets", "typing_extensions")  # of what it imports; it asks for more
-UV: Final = Path(sys.executable).parent / "uv"
 PROGRAM: Final = Path(__file__).parent / "play_openpi.py"
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """A Python that has the client; skips where the registry cannot be reached."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "gi-model-tests" / f"openpi-client-{VERSION}"
-    python, done = folder / "bin" / "python", folder / "done"
-    if not done.exists():
-        install = (UV, "pip", "install", "--quiet", "--python", python)
-        steps = (
-            (UV, "venv", "--quiet", "--clear", "--python", sys.executable, folder),
-            (*install, "--no-deps", f"openpi-client=={VERSION}"),
-            (*install, *NEEDED),
-        )
-        for step in steps:
-            ran = subprocess.run(step, capture_output=True, text=True, check=False)
-            if ran.returncode:
-                pytest.skip(f"openpi-client cannot be installed here: {ran.stderr.strip()[-300:]}")
-        done.touch()
-    return python
+    """A Python that has the client."""
+    client = ("--no-deps", f"openpi-client=={VERSION}")
+    return environment(f"openpi-client-{VERSION}", client, NEEDED) / "python"
 
 
 def play(python: Path, *arguments: str) -> str:
