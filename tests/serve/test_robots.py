@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,8 +22,10 @@ from gi_serve.client import SessionConfig
 from gi_serve.command_plan import CommandPlan, plan_from_dict
 from gi_serve.protocol import ActionMessage, encode_frame
 from gi_serve.protocol_json import action_from_event, frame_to_event
+from gi_serve.replay import StepperReplayer, replay
 from gi_serve.schemas import RobotStop, StreamUpdate
 from gi_serve.service import ServiceConfig
+from gi_serve.session_record import SessionRecord
 from gi_serve.streams import Streams
 from tests.model.adapter_factory import make_adapter
 from tests.model.factories import make_policy
@@ -113,11 +116,11 @@ def test_clamps_are_counted_in_the_answer_the_session_and_the_metrics(running: R
 
 
 def test_names_that_clients_bring_do_not_flood_the_metrics(running: Running) -> None:
-    for number in range(80):
+    for number in range(40):
         actuators = tuple(replace(each, name=f"{each.name}{number}") for each in rover().actuators)
         with running.session(robot(actuators=actuators)) as session:
             session.act(paint(BEYOND))
-    assert len({name for name, _ in running.engine.metrics.clamps}) <= 65
+    assert len({name for name, _ in running.engine.metrics.clamps}) == 65
     assert running.engine.metrics.clamps["other", "range"] > 0
 
 
@@ -165,6 +168,19 @@ def test_an_echo_of_what_was_executed_changes_nothing_and_a_person_overrules_it(
         assert actions[0].state == actions[1].state != actions[2].state
         for session in sessions:
             session.close()
+
+
+def test_a_recording_replays_with_what_was_executed(tmp_path: Path) -> None:
+    config = ServiceConfig(record_dir=tmp_path)
+    with serving(HistoryStepper(), config=config) as running, running.session(robot()) as session:
+        overruled = [max(map(abs, session.act(paint(tick)).state.motion)) == 10 for tick in range(20)]
+        session.stop()
+        session.act(paint(20))
+    (folder,) = tmp_path.iterdir()
+    report = replay(SessionRecord.open(folder), StepperReplayer(HistoryStepper()))
+    assert any(overruled)
+    assert report.num_compared == 21
+    assert report.difference is None
 
 
 # ---------------------------------------------------------------------- stop
