@@ -54,7 +54,8 @@ def click(page: Page, selector: str) -> None:
 
 
 def key(page: Page, kind: str, code: str) -> None:
-    page.send("Input.dispatchKeyEvent", type=kind, code=code, key=code[-1].lower(), windowsVirtualKeyCode=ord(code[-1]))
+    number = 27 if code == "Escape" else ord(code[-1])
+    page.send("Input.dispatchKeyEvent", type=kind, code=code, key=code[-1].lower(), windowsVirtualKeyCode=number)
 
 
 def text(page: Page, element_id: str) -> str:
@@ -234,3 +235,13 @@ def test_nothing_overflows_and_everything_has_a_name(page: Page, running: Runnin
       !each.closest('[hidden]') && !(each.labels?.length || each.ariaLabel || each.textContent.trim())).length"""
     assert page.evaluate(nameless) == 0
     page.send("Emulation.clearDeviceMetricsOverride")
+
+
+def test_escape_takes_control_back_from_the_server(page: Page, running: Running) -> None:
+    page.visit(f"{running.url}/game/?player=server&seed=3", READY)
+    page.wait("game.state === 'playing' && game.step > 30")
+    key(page, "rawKeyDown", "Escape")
+    page.wait("game.state === 'menu'")
+    assert page.evaluate("game.held") == []
+    assert "took control back" in text(page, "problem")
+    wait_until(lambda: not running.engine.sessions)

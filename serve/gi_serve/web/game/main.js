@@ -105,8 +105,7 @@ async function over(title) {
   const { world } = loop, result = { player, seed: world.seed, score: world.score, shots: world.shots, digest: world.digest() };
   state = "over";
   loop.pause();
-  remote?.stop("the game is over");
-  remote = null;
+  dismiss("the game is over");
   inputs.release();
   if (document.pointerLockElement) document.exitPointerLock();
   const accuracy = world.shots ? `, ${Math.round((100 * world.score) / world.shots)} % of ${world.shots} shots` : "";
@@ -119,8 +118,7 @@ async function over(title) {
 /** Leave whatever runs, without a word. */
 function quit() {
   loop.pause();
-  remote?.stop("another game began");
-  remote = null;
+  dismiss("another game began");
   inputs.release();
   if (recorder) recorder.finish().catch(() => {});
   recorder = null;
@@ -138,16 +136,24 @@ async function lock() {
   }
 }
 
+function dismiss(words) {
+  const ended = remote;
+  remote = null; // first: it is no news to us
+  ended?.stop(words);
+}
+
 async function connect() {
   const session = new Session(location.origin, { token: element("key").value || undefined, fps: TICKS_A_SECOND, seed: 0 });
   await session.open();
   const tell = (kind, words) => {
+    if (!remote) return; // this page ended it
     if (kind === "down") pause(words);
     else if (kind === "resumed" && state === "paused") resume();
-    else if (kind === "lost") {
+    else if (["error", "going away"].includes(kind)) element("live").textContent = words;
+    else if (["lost", "stopped", "closed"].includes(kind)) {
       quit();
       complain(words);
-    } else if (["error", "going away"].includes(kind)) element("live").textContent = words;
+    }
   };
   return play(session, { source: canvas, target: inputs, fps: TICKS_A_SECOND, onStatus: tell }); // the rate it was recorded at
 }

@@ -9,7 +9,7 @@
 // the rest on its way out (a request that outlives the page: 64 KiB at most, so chunks are small). The server turns a
 // recording that fell silent into clips, too.
 
-const CHUNK_BYTES = 48 * 1024;
+const CHUNK_BYTES = 28 * 1024; // two may be under way when the page closes
 const MOST_WAITING_BYTES = 64 * 1024 * 1024;
 const RETRIES_MS = [250, 500, 1000, 2000, 4000];
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -41,9 +41,10 @@ export class PlayRecorder {
     this.encoded = Promise.resolve(); // pictures, in order
     this.numChunks = 0;
     this.isOver = this.isSending = false;
-    this.leave = () => this.flush({ isLeaving: true });
-    addEventListener("pagehide", this.leave);
-    document.addEventListener("visibilitychange", () => document.hidden && this.flush());
+    this.listening = new AbortController();
+    const { signal } = this.listening;
+    addEventListener("pagehide", () => this.flush({ isLeaving: true }), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden && this.flush(), { signal });
   }
 
   // ---------------------------------------------------------------- what happens
@@ -90,7 +91,7 @@ export class PlayRecorder {
     await this.encoded;
     this.flush();
     while (this.waiting.length && !this.failure) await wait(20);
-    removeEventListener("pagehide", this.leave);
+    this.listening.abort();
     return this.call(`/v1/recordings/${this.id}/finish`, { method: "POST", body: JSON.stringify(result), type: "application/json" }).catch((error) => {
       throw this.failure ?? error;
     });
@@ -99,7 +100,7 @@ export class PlayRecorder {
   /** Take it all back: the server deletes what it has of this recording. */
   async discard() {
     this.isOver = true;
-    removeEventListener("pagehide", this.leave);
+    this.listening.abort();
     this.waiting = [];
     await this.call(`/v1/recordings/${this.id}`, { method: "DELETE" });
   }
