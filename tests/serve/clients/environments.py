@@ -17,9 +17,9 @@ def environment(name: str, *installs: tuple[str, ...]) -> Path:
     folder = cache / "gi-model-tests" / name
     python, done = folder / "bin" / "python", folder / "done"
     if not done.exists():
-        make = (UV, "venv", "--quiet", "--clear", "--python", sys.executable, folder)
-        for step in (make, *((UV, "pip", "install", "--quiet", "--python", python, *install) for install in installs)):
-            ran = subprocess.run(step, capture_output=True, text=True, check=False)
+        make = ("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        for step in (make, *(("pip", "install", "--quiet", "--python", str(python), *install) for install in installs)):
+            ran = subprocess.run([str(UV), *step], capture_output=True, text=True, check=False)
             if ran.returncode:
                 pytest.skip(f"{name} cannot be installed here: {ran.stderr.strip()[-300:]}")
         done.touch()
