@@ -191,6 +191,20 @@ def test_a_base_that_looks_ahead_is_refused(corpus_path: Path, tmp_path: Path) -
         start(tmp_path / "idm", corpus_path, tmp_path / "run")
 
 
+def test_statistics_of_a_frozen_encoder_stay(corpus_path: Path, tmp_path: Path) -> None:
+    """Batch norms learn by being looked through: in training mode they would drift away from the base."""
+    save_policy(Policy(BASE.replace(encoder="resnet10t")), tmp_path / "base")
+    trainee = start(tmp_path / "base", corpus_path, tmp_path / "run", CONFIG.replace(modules=("stem", "head")))
+    before = {name: buffer.clone() for name, buffer in trainee.policy.named_buffers()}
+    posttrain(trainee)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in trainee.policy.named_buffers())
+
+
+def test_a_policy_trained_in_full_ticks_as_its_demonstrations(base: Path, corpus_path: Path, tmp_path: Path) -> None:
+    result = run(base, corpus_path, tmp_path, CONFIG.replace(method="full", train=CONFIG.train.replace(steps=1)))
+    assert (load_policy(base).config.fps, load_policy(result.folder).config.fps) == (17.5, 20.0)
+
+
 def test_settings_are_written_down(uninterrupted: Path) -> None:
     facts = json.loads((uninterrupted / "posttrain.json").read_text())
     assert facts["settings"]["train"]["steps"] == 12

@@ -61,7 +61,7 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
     reader, held_out = build_reader(trainee, "train"), build_reader(trainee, "val")
     position = resume(trainee, parallel, reader)
     saver = StateSaver(paths.steps, parallel, keep=train.keep)
-    log = MetricsLog(paths.metrics, paths.tensorboard, first_step=position.step)
+    log = MetricsLog(paths.metrics, paths.tensorboard, first_step=position.step or -1)  # -1: step 0 is looked at anew
     progress, stop = TrainProgress(train.steps, position.step, name="posttrain"), Stop()
     step, values, batches = position.step, dict(position.values), iter(reader)
     since = time.perf_counter()
@@ -73,7 +73,8 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
         begun = time.perf_counter()
         some = (batch.to(parallel.device) for batch in islice(held_out, train.evaluate_batches))
         with parallel.autocast():
-            found = evaluate_offline(trainee.policy, some)
+            found = evaluate_offline(trainee.policy.eval(), some)
+        trainee.learn()
         log.write("val", step, found)
         best = values.get("best", inf)
         values.update(found)
@@ -87,6 +88,7 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
         return step >= train.steps or (config.patience > 0 and waited >= config.patience)
 
     with progress, stop.on_signals():
+        trainee.learn()
         if step == 0:
             evaluate()
         # ============================================================ the loop

@@ -66,7 +66,16 @@ class Trainee:
         torch.manual_seed(config.train.seed)  # new weights are drawn here
         if adapted:
             adapt(policy, adapted, rank=config.rank, alpha=config.alpha)
-        return cls(policy.train(), base, RunPaths(out), demonstrations, config, body, adapted, facts)
+        else:
+            policy.config = policy.config.replace(fps=demonstrations.fps)  # an adapter has a rate of its own
+        return cls(policy, base, RunPaths(out), demonstrations, config, body, adapted, facts)
+
+    def learn(self) -> None:
+        """Put what learns into training mode, and nothing else: a frozen norm's running statistics stay, too."""
+        self.policy.train()
+        for module in self.policy.modules():
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                module.eval()
 
     @property
     def folder(self) -> Path:
@@ -91,6 +100,7 @@ class Trainee:
             "demonstrations": f"{len(self.demonstrations)}, {len(self.demonstrations.held_out)} of them held out",
             "ticks": self.demonstrations.num_ticks,
             "games": ", ".join(self.demonstrations.games),
+            "body": self.body.name if self.body else "none",
             "seed": self.config.train.seed,
         }
         if self.adapted is None:
@@ -114,7 +124,7 @@ class Trainee:
             base_name=policy.name,
             rank=self.config.rank,
             alpha=self.config.alpha,
-            fps=self.body.fps if self.body else self.demonstrations.fps,
+            fps=self.demonstrations.fps,
             targets=adapted.targets,
             replaced=adapted.replaced,
             action_space=policy.space.fingerprint,
