@@ -1,13 +1,12 @@
 """`RobotEnvironment`: a simulated robot behind the `Environment` protocol: 160x120 RGB, 17.5 ticks a second.
 
-Inputs become commands by the robot's embodiment, are held to its range, and are executed by motors and physics. The
-score is balls reached, less a tenth for each collision. An episode takes 30 s, or ends when the robot has turned over.
+Inputs become commands by the robot's embodiment, pass the safety envelope as they would on a real robot (so what is
+recorded is what is driven later), and are executed by motors and physics. The score is balls reached, less a tenth for
+each collision. An episode takes 30 s, or ends when the robot has turned over.
 """
 
 import random
 from typing import Any, Final
-
-import numpy as np
 
 from gi_data.envs.protocol import InputSpace, StepResult, box
 from gi_data.envs.robots.arena import Ranges
@@ -15,7 +14,7 @@ from gi_data.envs.robots.body import Body
 from gi_data.envs.robots.camera import Picture, RayCamera
 from gi_data.envs.robots.world import World
 from gi_model.actions import InputState
-from gi_model.embodiment import Command
+from gi_model.envelope import Envelope
 from gi_model.errors import GameError
 from gi_model.frames import Frame
 
@@ -40,14 +39,14 @@ class RobotEnvironment:
         self.action_space = InputSpace(self.bindings)
         self._world: World | None = None
         self._picture: Picture | None = None
-        self._command: Command = self.embodiment.neutral
+        self._envelope = Envelope(self.embodiment)
         self._score_seen = 0.0
 
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
         """Start an episode in an arena of its own; the same seed and inputs give the same frames."""
         seed = random.randrange(1 << 31) if seed is None else seed
         self._world, self._picture = World(seed, self._body, self._ranges), None
-        self._command, self._score_seen = self.embodiment.neutral, 0.0
+        self._envelope, self._score_seen = Envelope(self.embodiment), 0.0
         frame, _, _, _, info = self.observe()
         return frame, info
 
@@ -62,9 +61,9 @@ class RobotEnvironment:
         world = self.world
         if self._is_over:
             return
-        command = self.embodiment.command(_scaled(state, share))
-        self._command = np.clip(command, self.embodiment.minimum, self.embodiment.maximum)
-        world.advance(self._command, steps=self._body.steps_per_tick // self.substeps)
+        num_steps = self._body.steps_per_tick // self.substeps
+        target = self.embodiment.command(_scaled(state, share))
+        world.advance(self._envelope.plan(target, num_steps, world.timestep_s).commands)
         self._picture = None
 
     def observe(self) -> StepResult:
@@ -107,7 +106,7 @@ class RobotEnvironment:
             "reached": self.world.num_reached,
             "collisions": self.world.num_collisions,
             "clearance_m": self.world.clearance_m(self.camera, self.picture),
-            "command": self._command,
+            "command": self._envelope.command,
         }
 
 

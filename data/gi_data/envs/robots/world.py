@@ -58,9 +58,14 @@ class World:
         """Since the start."""
         return float(self._data.time)
 
-    def advance(self, command: NDArray[np.float32], *, steps: int) -> None:
-        """`steps` of physics under `command`. Raises GameError if the physics broke down."""
-        for _ in range(steps):
+    @property
+    def timestep_s(self) -> float:
+        """Of physics."""
+        return float(self._model.opt.timestep)
+
+    def advance(self, commands: NDArray[np.float32]) -> None:
+        """One step of physics under each of `commands`, float32 (N, A). Raises GameError if the physics broke down."""
+        for command in commands:
             self.body.drive(command)
             mujoco.mj_step(self._model, self._data)
             self._feel()
