@@ -6,7 +6,7 @@ It knows nothing of models, and runs on both sides of the wire: on the server fo
 `command_hz`. With a jerk limit a rate cannot end at once, so a command may only go on as long as it can still come to
 rest before its edge: from distance D the rate r must keep r^2 / 2J <= D. That is the braking distance in continuous
 time; a discrete brake of any steps is shorter, so whatever time comes next, braking always fits. The same rule toward
-the target means that it is reached without going beyond it.
+a target that stands means that it is reached without going beyond it.
 
 Rejected: clipping command, rate, and jerk one after the other (each undoes the one before it), a low-pass filter (no
 bound), a planner of time-optimal profiles (an optimiser in a safety function).

@@ -49,6 +49,8 @@ class RobotSession:
             limited.clamps.astype(bool),
             "stop" if limited.is_stopped else cause,
         )
+        if limited.is_stopped:
+            return self.neutral, plan
         is_overruled = np.any(np.abs(limited.target - wanted) > self.embodiment.resolution)
         return self.embodiment.inputs(limited.target) if is_overruled else state, plan
 

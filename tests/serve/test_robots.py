@@ -209,8 +209,8 @@ def test_a_stop_wins_within_a_tick_holds_and_is_released(running: Running) -> No
         assert observer.command.tolist() == [1.0, 1.0]
         connection.send(json.dumps({"type": "robot.stop"}))
         assert plans_until_neutral(connection, observer) >= 4  # 1 unit at 5 a second
-        for seq in range(8, 12):
-            connection.send(encode_frame(raw(seq, identity=FULL)))
+        for seq, identity in zip(range(8, 12), (FULL, BEYOND, identity_of(0, 1), identity_of(0, 0)), strict=True):
+            connection.send(encode_frame(raw(seq, identity=identity)))
             answer = next_action(connection)
             assert answer.plan is not None
             assert answer.plan.is_stopped
