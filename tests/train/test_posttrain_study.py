@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from gi_model.errors import ConfigError
 from gi_train.episodes import EpisodeResult, ResultsFile
@@ -79,7 +80,9 @@ def test_the_report_normalises_and_compares_with_scratch(tmp_path: Path) -> None
             rows = [{"kind": "val", "step": step, "nll": 4.0 - step + place} for step in (0, 1)]
             metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     played(study.played("adapter", 10, 0), "adapter", [9.0])  # not finished: not shown
-    assert write_study(study, {}).row_count == 4
+    (table,) = write_study(study, {}).renderables
+    assert isinstance(table, Table)
+    assert table.row_count == 4
     cells = {cell["arm"]: cell for cell in json.loads((tmp_path / "results.json").read_text())["cells"]}
     assert cells["adapter"]["score"]["mean"] == pytest.approx(0.65)
     assert cells["adapter"]["seeds"] == pytest.approx([0.6, 0.7])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.console import Group
 from rich.table import Table
 
 from gi_data.storage import write_atomic
@@ -53,8 +54,8 @@ class Cell:
     nats: tuple[float, ...]
 
 
-def write_study(study: "PosttrainStudy", settings: Mapping[str, Any]) -> Table:
-    """Write results.json and results.png of what has been played so far to the study's folder; return the table."""
+def write_study(study: "PosttrainStudy", settings: Mapping[str, Any]) -> Group:
+    """Write results.json and results.png of what has been played so far to the study's folder; return the tables."""
     baselines = ResultsFile(study.baselines).read()
     cells = [cell for game in study.games for cell in _cells(study, baselines, game)]
     facts = {"settings": dict(settings), "cells": [asdict(cell) for cell in cells]}
@@ -62,7 +63,7 @@ def write_study(study: "PosttrainStudy", settings: Mapping[str, Any]) -> Table:
     width = 0.8 + 4.2 * len(study.games)
     chart = draw_png(lambda figure, palette: _draw(figure, palette, cells), width, 3.6)
     write_atomic(study.out / "results.png", chart)
-    return draw_table(cells)
+    return draw_tables(cells)
 
 
 def _cells(study: "PosttrainStudy", baselines: Sequence[EpisodeResult], game: str) -> Iterator[Cell]:
@@ -117,15 +118,24 @@ def _best_nats(paths: RunPaths) -> float:
     return min((row["nll"] for row in read_rows(paths.metrics) if row["kind"] == "val"), default=float("nan"))
 
 
-def draw_table(cells: Sequence[Cell]) -> Table:
-    """A row an arm and size."""
-    table = Table("game", "demonstrations", "arm", "normalised", "95 %", "over scratch", "seeds", "held-out nats")
-    for cell in cells:
-        gain = f"{cell.gain.mean:+.2f} ({cell.gain.low:+.2f} to {cell.gain.high:+.2f})" if cell.gain else "-"
-        seeds, nats = (" ".join(f"{value:.2f}" for value in values) for values in (cell.seeds, cell.nats))
-        bounds = f"{cell.score.low:.2f} to {cell.score.high:.2f}"
-        table.add_row(cell.game, str(cell.size), cell.arm, f"{cell.score.mean:.2f}", bounds, gain, seeds, nats)
-    return table
+def draw_tables(cells: Sequence[Cell]) -> Group:
+    """A table a game, for a terminal of 80 columns: a row an arm and size."""
+    tables = []
+    for game in dict.fromkeys(cell.game for cell in cells):
+        title = f"{game}: normalised score, 95 % (random = 0, demonstrator = 1)"
+        table = Table("demos", "arm", "score", "over scratch", "held-out nats", title=title, title_justify="left")
+        for cell in cells:
+            if cell.game == game:
+                nats = f"{np.mean(cell.nats):.2f}"
+                table.add_row(str(cell.size), cell.arm, _words(cell.score), _words(cell.gain, sign="+"), nats)
+        tables.append(table)
+    return Group(*tables)
+
+
+def _words(value: Interval | None, sign: str = "") -> str:
+    if value is None:
+        return "-"
+    return f"{value.mean:{sign}.2f} ({value.low:{sign}.2f}..{value.high:{sign}.2f})"
 
 
 def _draw(figure: Figure, palette: Palette, cells: Sequence[Cell]) -> None:
