@@ -194,7 +194,7 @@ def test_a_rover_turns_as_fast_as_told_to_the_side_told() -> None:
     start = env.world.body.pose[1]
     drive(env, right, 12)
     turned = math.degrees((start - env.world.body.pose[1]) % (2 * math.pi))
-    assert turned == pytest.approx(12 * 5, rel=0.1)
+    assert 0.8 < turned / (12 * 5) < 1.0  # wheels that turn a body on the spot scrub
 
 
 def test_a_wall_holds_and_costs() -> None:
