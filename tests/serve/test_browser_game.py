@@ -190,7 +190,9 @@ def test_a_person_is_recorded_only_after_agreeing_and_a_closed_tab_loses_nothing
 # ---- servers that misbehave -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_lets_go_of_every_key_and_the_page_says_so(page: Page) -> None:
+    """Slow: a server in a process of its own."""
     with serving_elsewhere() as (process, url):
         page.visit(f"{url}/game/?player=server&seed=3", READY)
         page.wait("game.held.includes('KeyW')")  # what an echo holds

@@ -13,6 +13,8 @@ import pytest
 from gi_data.video_writer import VideoWriter
 from gi_serve.client import Client, Session, SessionConfig
 from tests.data.browser import CHROMIUM, Page, browse
+from tests.model.adapter_factory import make_config
+from tests.model.factories import make_policy
 from tests.serve.fake_steppers import EchoStepper
 from tests.serve.keyed import serving_with_keys
 from tests.serve.pictures import paint
@@ -180,6 +182,22 @@ def test_another_model_begins_anew(page: Page, running: Running, film: Path) -> 
     page.evaluate("playground.video.stop(), 1")
 
 
+def test_adapter_and_temperature_are_those_that_were_chosen(page: Page, film: Path) -> None:
+    stepper = EchoStepper()
+    stepper.adapters["jumper"] = make_config(make_policy(), name="jumper")
+    with serving(stepper) as running:
+        page.visit(f"{running.url}/", READY)
+        page.evaluate("document.getElementById('tab-video').click()")
+        assert page.evaluate("[...document.getElementById('adapter').options].map((o) => o.value)") == ["", "jumper"]
+        choose(page, "adapter", "jumper")
+        choose(page, "temperature", "0.5")
+        choose_file(page, film)
+        page.wait("playground.video.actions.length > 0")
+        (session,) = running.engine.sessions.values()
+        assert (session.options.adapter, session.options.sampling.temperature) == ("jumper", 0.5)
+        page.evaluate("playground.video.stop(), 1")
+
+
 @pytest.mark.parametrize(("name", "content"), [("noise.mp4", b"no video at all" * 99), ("empty.webm", b"")])
 def test_a_video_that_cannot_be_decoded_is_named(
     page: Page, running: Running, tmp_path: Path, name: str, content: bytes
@@ -245,7 +263,9 @@ def echo_on(port: int) -> Iterator[None]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_is_missed_and_found_again(page: Page, film: Path) -> None:
+    """Slow: two servers in processes of their own."""
     with serving_elsewhere() as (process, url):
         page.visit(f"{url}/", READY)
         choose_file(page, film)
@@ -261,7 +281,9 @@ def test_a_server_that_goes_is_missed_and_found_again(page: Page, film: Path) ->
             page.wait("document.getElementById('server').textContent.startsWith('1 model')")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_lost_in_the_middle_of_a_video_is_named(page: Page, film: Path) -> None:
+    """Slow: a server in a process of its own."""
     with serving_elsewhere() as (process, url):
         page.visit(f"{url}/", READY)
         choose_file(page, film)
