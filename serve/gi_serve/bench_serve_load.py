@@ -30,7 +30,7 @@ Speech = Literal["gi", "websocket", "http"]
 _HEADER: Final = struct.Struct("<BBBBIQqHH")
 _ACTION: Final = struct.Struct("<8xQ8xII")  # seq, age, frames dropped
 _SECONDS_TO_OPEN: Final = 20.0
-_SECONDS_FOR_THE_LAST: Final = 0.5  # answers to the last frames may come so much later
+_SECONDS_FOR_THE_LAST: Final = 0.5  # players go on for so long, or no newer frame would take a late one's place
 JPEG_QUALITY: Final = 85
 
 
@@ -174,7 +174,7 @@ def natural(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 async def play(job: LoadJob) -> Load:
-    """Connect everybody, warm up, measure, wait for the last answers."""
+    """Connect everybody, warm up, measure, play on until the last answers are there."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(give_up)
     players = [Player(number + 1, job, loop) for number in range(job.num_sessions)]
@@ -184,7 +184,7 @@ async def play(job: LoadJob) -> Load:
     began = time.monotonic() + 0.05
     end = began + job.warmup_s + job.seconds
     for player in players:
-        _start(player, began, end, loop)
+        _start(player, began, end + _SECONDS_FOR_THE_LAST, loop)
     await asyncio.sleep(began + job.warmup_s - time.monotonic())
     window_began, before, own = time.monotonic(), cpu_s(job.server_pid), time.process_time()
     await asyncio.sleep(end - time.monotonic())

@@ -2,7 +2,8 @@
 
 Who waited longest is told by the deadline of the oldest frame since the session's last step, not of the newest: under
 overload every newer frame would push its own session back, and some would never be served. A larger batch is cheaper
-a player but takes longer, so it grows only as long as none misses a deadline that it could meet; one that is too late
+a player but takes longer, so it grows only as long as none misses a deadline that it could meet, by steps as long as
+they may well be; one that is too late
 already must still not wait twice as long as its deadline says, and beyond that it holds nobody back. A batch is never
 so small that its fixed cost exceeds that of its rows.
 """
@@ -27,10 +28,11 @@ def choose_size(frames: Sequence[ReadyFrame], times: StepTimes, now_ns: int) -> 
         return len(frames)
     a, b = times.line
     enough = min(len(frames), int(a / b) + 1) if b else len(frames)
-    soonest_ns, first_ns = float("inf"), now_ns + times.expect(1) * 1e9
+    second_ns = 1e9 * (1.0 + times.margin)  # of a step that takes longer than expected
+    soonest_ns, first_ns = float("inf"), now_ns + times.expect(1) * second_ns
     for size, frame in enumerate(frames, 1):
         soonest_ns = min(soonest_ns, _limit(frame, first_ns))
-        if size > enough and now_ns + times.expect(size) * 1e9 > soonest_ns:
+        if size > enough and now_ns + times.expect(size) * second_ns > soonest_ns:
             return size - 1
     return len(frames)
 

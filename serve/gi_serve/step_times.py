@@ -9,6 +9,7 @@ admits everybody).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -69,7 +70,7 @@ class StepTimes:
     def margin(self) -> float:
         """By what share a step may be expected to exceed the line: twice the mean deviation."""
         shares = [bucket.deviation / bucket.seconds for bucket in self._buckets.values() if bucket.seconds > 0]
-        return 2.0 * float(np.median(shares)) if shares else 0.0
+        return 2.0 * median(shares) if shares else 0.0
 
     def expect(self, size: int) -> float:
         """Seconds that a step of `size` players takes."""

@@ -119,7 +119,7 @@ def test_a_batch_is_the_largest_that_misses_no_deadline_it_could_meet(
 
     def spoils(num: int) -> bool:
         """Whether a batch of `num` misses what one of 1 would meet."""
-        done_ns, alone_ns = (int((now_s + times.expect(each)) * 1e9) for each in (num, 1))
+        done_ns, alone_ns = (int((now_s + times.expect(each) * (1 + times.margin)) * 1e9) for each in (num, 1))
         limits = [(frame.deadline_ns, 2 * frame.deadline_ns - frame.received_ns) for frame in frames[:num]]
         kept = [min([limit for limit in each if limit >= alone_ns], default=done_ns) for each in limits]
         return any(limit < done_ns - 10 for limit in kept)
