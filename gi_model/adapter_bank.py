@@ -1,10 +1,10 @@
 """`AdapterBank`: several adapters over one policy, each row of a batch with its own, or with none.
 
-Every adapted module gets one forward hook. Updates of all adapters lie in one stack a module, the base's row zero, and
-are gathered by row, so no shape depends on who plays with what, and one CUDA graph serves any mix. Replaced modules run
-once an adapter: over its own rows on a CPU, over all rows where a GPU must not be waited for. Without adapters there
-are no hooks; a batch of base rows alone passes by those there are. Rejected: a policy for each adapter (the base's
-weights and a step for each), punica's kernels (a dependency for what two small products do at these sizes).
+Adapted modules get hooks. Updates of all adapters lie in one stack a module, the base's place zero. On a GPU, which
+must not be waited for, they are gathered by row and replaced modules run over all rows, so no shape depends on who
+plays with what, and one CUDA graph serves any mix; on a CPU groups of rows go one after another, as long as they are
+few. Without adapters there are no hooks; a batch of base rows alone passes by those there are. Rejected: a policy for
+each adapter (the base's weights and a step for each), punica's kernels (a dependency for two small products).
 
 B rows, C places in a stack, r rank.
 """
@@ -22,10 +22,11 @@ from torch.utils.hooks import RemovableHandle
 from gi_model.adapters import Adapter, AdapterConfig
 from gi_model.attachment import check_fit
 from gi_model.errors import ConfigError
-from gi_model.lora import Adaptable, is_adaptable, update_rows
+from gi_model.lora import Adaptable, is_adaptable, update_output, update_rows
 from gi_model.policy import Policy
 
 FIRST_CAPACITY: Final = 8  # places a stack, the base's included; doubled when they are taken
+FEW_GROUPS: Final = 4  # adapters in a batch, up to which a CPU is quicker with one after another
 
 
 @dataclass
@@ -54,9 +55,19 @@ class _Updates:
     def __call__(self, module: Adaptable, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
         if (ids := self.rows.ids) is None:
             return None
+        if self.rows.groups is not None and len(self.rows.groups) <= FEW_GROUPS:
+            return self._add_by_group(module, inputs[0], output, self.rows.groups)
         if (own := self.rows.updates.get(id(self))) is None:
             own = self.rows.updates[id(self)] = self.lora_a.index_select(0, ids), self.lora_b.index_select(0, ids)
         return output + update_rows(module, inputs[0], lora_a=own[0], lora_b=own[1])
+
+    def _add_by_group(self, module: Adaptable, x: Tensor, output: Tensor, groups: Mapping[int, Tensor]) -> Tensor:
+        """Two products a group: to gather A and B for each row would move more bytes than they take."""
+        for place, rows in groups.items():
+            if place in self.taken:
+                own = update_output(module, x.index_select(0, rows), self.lora_a[place], self.lora_b[place])
+                output.index_add_(0, rows, own)
+        return output
 
     def make_room(self, capacity: int, rank: int) -> bool:
         """Let the stacks have `capacity` places of `rank` at least; whether they had to move for it."""
@@ -81,20 +92,44 @@ class _Updates:
         self.taken.discard(place)
         return not self.taken
 
+    def remove(self) -> None:
+        """Leave the module."""
+        assert self.handle is not None
+        self.handle.remove()
+
 
 @dataclass
 class _Replacements:
-    """The hook of one module that adapters replace: by place, a copy of it with the adapter's parameters."""
+    """The hooks of one module that adapters replace: by place, a copy of it with the adapter's parameters.
+
+    Where groups are known the module itself sees only the rows that are not replaced, `kept`, of its input `whole`.
+    """
 
     rows: Rows
     handle: RemovableHandle | None = None
+    handle_before: RemovableHandle | None = None
     taken: dict[int, nn.Module] = field(default_factory=dict)
+    whole: Tensor | None = None
+    kept: Tensor | None = None
+
+    def before(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Leave out the rows that are replaced, unless updates, which need all of them, hook the module as well."""
+        self.whole = self.kept = None
+        ids, groups = self.rows.ids, self.rows.groups or {}
+        if ids is None or not self.taken.keys() & groups.keys() or len(module._forward_hooks) > 1:
+            return None
+        self.whole, self.kept = inputs[0], (~torch.isin(ids, torch.tensor(list(self.taken)))).nonzero().squeeze(1)
+        return (inputs[0].index_select(0, self.kept),)
 
     def __call__(self, _module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
         if self.rows.ids is None:
             return None
+        x = inputs[0]
+        if self.whole is not None and self.kept is not None:
+            x, kept = self.whole, output
+            output = kept.new_empty(len(x), *kept.shape[1:]).index_copy_(0, self.kept, kept)
         for place, own in self.taken.items():
-            output = self._let(own, place, inputs[0], output)
+            output = self._let(own, place, x, output)
         return output
 
     def _let(self, own: nn.Module, place: int, x: Tensor, output: Tensor) -> Tensor:
@@ -103,13 +138,19 @@ class _Replacements:
             is_own = (self.rows.ids == place).view(-1, *(1 for _ in output.shape[1:]))
             return torch.where(is_own, own.forward(x), output)
         if (rows := self.rows.groups.get(place)) is not None:
-            output[rows] = own.forward(x[rows])
+            output.index_copy_(0, rows, own.forward(x.index_select(0, rows)))
         return output
 
     def drop(self, place: int) -> bool:
         """Forget an adapter's module; whether none is left."""
         self.taken.pop(place, None)
         return not self.taken
+
+    def remove(self) -> None:
+        """Leave the module."""
+        for handle in (self.handle, self.handle_before):
+            assert handle is not None
+            handle.remove()
 
 
 class AdapterBank:
@@ -178,9 +219,7 @@ class AdapterBank:
         """Take what is in `place` out of `hooks`; whether some hook lost its last."""
         unused = [path for path, hook in hooks.items() if hook.drop(place)]
         for path in unused:
-            handle = hooks.pop(path).handle
-            assert handle is not None
-            handle.remove()
+            hooks.pop(path).remove()
         return bool(unused)
 
     def _make_room(self, place: int) -> bool:
@@ -210,8 +249,9 @@ class AdapterBank:
         if (hook := self._replacements.get(path)) is None:
             hook = self._replacements[path] = _Replacements(self._rows)
             hook.handle = module.register_forward_hook(hook)
+            hook.handle_before = module.register_forward_pre_hook(hook.before)
         own = hook.taken[place] = copy.copy(module)
-        own._parameters = {
+        own._parameters = module._parameters | {  # a bias that is None stays one
             name: nn.Parameter(tensor.to(module.get_parameter(name), copy=True), requires_grad=False)
             for name, tensor in adapter.parameters(path).items()
         }

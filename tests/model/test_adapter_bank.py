@@ -19,7 +19,7 @@ from gi_model.sampling import Draw
 from gi_model.stepper import Sampling, Steps
 from tests.model.adapter_factory import LINEAR, REPLACED, TARGETS, make_adapter
 from tests.model.factories import DEBUG, SPACE, make_policy, random_frames
-from tests.model.test_attachment import HYBRID, TWO_POLICIES
+from tests.model.test_attachment import HYBRID, HYBRID_TARGETS, TWO_POLICIES
 from tests.model.test_graphed_step import RecordedCapture
 
 NUM_TICKS = DEBUG.window_ticks + 3
@@ -31,6 +31,7 @@ def some_adapters(policy: Policy, targets: tuple[str, ...] = TARGETS) -> dict[st
         "full": make_adapter(policy, 1, targets=targets),
         "updates": make_adapter(policy, 2, targets=targets[:3], replaced=(), rank=5, alpha=5.0),
         "replaced": make_adapter(policy, 3, targets=(), replaced=REPLACED),
+        "stem": make_adapter(policy, 4, targets=(), replaced=("encoder.convs.0", "encoder.convs.2", targets[0])),
     }
 
 
@@ -39,7 +40,7 @@ def frames(seed: int, config: PolicyConfig = DEBUG) -> NDArray[np.uint8]:
 
 
 def make_stepper(config: PolicyConfig = DEBUG, targets: tuple[str, ...] = TARGETS) -> PolicyStepper:
-    stepper = PolicyStepper(make_policy(config), num_slots=6)
+    stepper = PolicyStepper(make_policy(config), num_slots=8)
     for name, adapter in some_adapters(stepper.policy, targets).items():
         stepper.add_adapter(adapter, name)
     return stepper
@@ -65,15 +66,21 @@ def assert_row(together: list[Steps], row: int, alone: list[Steps]) -> None:
         np.testing.assert_allclose(both.confidence[row], one.confidence[0], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("crowd", [[None], ["stem"], ["stem", "again", "stem"]])
 @pytest.mark.parametrize(("config", "targets"), TWO_POLICIES)
-def test_a_mixed_batch_plays_what_each_row_plays_alone(config: PolicyConfig, targets: tuple[str, ...]) -> None:
-    names = ["full", None, "updates", "full", "replaced", None]
-    together = play_together(make_stepper(config, targets), names)
+def test_a_mixed_batch_plays_what_each_row_plays_alone(
+    config: PolicyConfig, targets: tuple[str, ...], crowd: list[str | None]
+) -> None:
+    """Few adapters in a batch and many are computed in different ways."""
+    names = ["full", None, "updates", "full", "replaced", *crowd]
+    stepper = make_stepper(config, targets)
+    stepper.add_adapter(some_adapters(stepper.policy, targets)["full"], "again")
+    together = play_together(stepper, names)
     plays = []
     for row, name in enumerate(names):
         policy = make_policy(config)
         if name is not None:
-            attach(policy, some_adapters(policy, targets)[name])
+            attach(policy, some_adapters(policy, targets)["full" if name == "again" else name])
         plays.append(play_alone(policy, row))
         assert_row(together, row, plays[row])
     base = play_alone(make_policy(config), 0)
@@ -85,7 +92,7 @@ def test_without_adapters_there_is_no_hook_and_base_rows_pass_by_those_there_are
     base = play_together(stepper, [None, None])
     for name in list(stepper.adapters):
         stepper.remove_adapter(name)
-    assert not any(module._forward_hooks for module in stepper.policy.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in stepper.policy.modules())
     plain = play_together(stepper, [None, None])
     for one, other in zip(base, plain, strict=True):
         np.testing.assert_array_equal(one.tokens, other.tokens)
@@ -139,7 +146,7 @@ def test_what_is_unknown_taken_or_foreign_is_refused_and_changes_nothing() -> No
         stepper.add_adapter(make_adapter(stepper.policy, base_fingerprint="f" * 64))
     with pytest.raises(ConfigError, match="calibrated without adapters"):
         stepper.open(0, Sampling(keys="calibrated"), "full")
-    assert list(stepper.adapters) == ["full", "updates", "replaced"]
+    assert list(stepper.adapters) == ["full", "updates", "replaced", "stem"]
     after = play_together(stepper, ["full", None])
     assert all((one.tokens == other.tokens).all() for one, other in zip(before, after, strict=True))
 
@@ -197,9 +204,9 @@ def test_a_policy_that_cannot_take_another_adapter_says_so() -> None:
 
 def test_rows_are_selected_without_a_look_at_them_where_that_would_wait() -> None:
     """What a GPU computes: replaced modules over all rows, chosen by `where`. The same, up to rounding."""
-    stepper = make_stepper(HYBRID, LINEAR)
+    stepper = make_stepper(HYBRID, HYBRID_TARGETS)
     bank, slots = stepper._bank, torch.arange(4)
-    ids = torch.tensor([bank.place_of(name) for name in ("replaced", None, "full", "updates")])
+    ids = torch.tensor([bank.place_of(name) for name in ("replaced", "stem", "full", "updates")])
     rule = Draw.of([Sampling()] * 4, np.full((4, SPACE.num_tokens), 0.5, np.float32), torch.device("cpu"))
     images, outputs = random_frames(4, config=HYBRID), []
     for by_group in (True, False):
