@@ -12,6 +12,7 @@ from gi_data.ingest.page_chunk import MAX_CHUNK_BYTES, PageChunk
 from gi_data.inputs_table import Labels
 from gi_data.metadata import ClipMetadata
 from gi_data.video import decode
+from gi_model.actions import AxisBinding, Bindings
 from gi_model.errors import ClipError
 from tests.conftest import HEIGHT, WIDTH, Barcodes
 from tests.data.page_chunks import TICK_US, chunks_of, jpeg_of, pack, spool, upload_of
@@ -79,6 +80,15 @@ def test_a_clip_says_who_agreed_to_what(tmp_path: Path, barcodes: Barcodes) -> N
     assert (info.consent, info.license) == ("given by kim", "CC-BY-4.0")
     assert info.extra["player"] == "kim"
     assert info.extra["score"] == 7.0
+
+
+def test_the_wheel_turns_where_it_is_bound(tmp_path: Path, barcodes: Barcodes) -> None:
+    zoom = Bindings({"forward": "KeyW"}, {"zoom": AxisBinding("wheel.y", 1.0, "notch")})
+    frames = [(tick * TICK_US, FRAME) for tick in range(30)]
+    chunk = pack([[4 * TICK_US, "wheel", 3, -2], [5 * TICK_US, "move", 9, 9]], frames)
+    make_recording(spool(tmp_path / "spool", upload_of(barcodes, bindings=zoom), [chunk]), tmp_path)
+    labels = Labels.from_lines((tmp_path / "page-1-0000.inputs.jsonl").read_bytes(), "page-1-0000")
+    assert [state.to_dict() for state in labels.inputs[3:6]] == [{}, {"wheel": [0, -2]}, {}]
 
 
 def test_an_upload_is_read_as_written(tmp_path: Path, barcodes: Barcodes) -> None:

@@ -2,7 +2,7 @@
 
     u32 length of the head · head, JSON: {from_us, held, events, frames: [[t_us, bytes], ...]} · the JPEGs
 
-An event is [t_us, "down" | "up", CONTROL] or [t_us, "move", dx, dy]. `held` repairs what a lost chunk swallowed. Pages
+An event is [t_us, "down" | "up", CONTROL] or [t_us, "move" | "wheel", dx, dy]. `held` repairs what a lost chunk swallowed. Pages
 are strangers: everything is checked as it arrives, pictures are decoded, and a control that the game does not use is
 refused, so that no such key ever touches the disk. Rejected: JSON with base64 (a third more bytes), video made by the
 page (WebCodecs holds frames back, and a tab that closes loses them).
@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 import simplejpeg
 
-from gi_data.ingest.events import Event, Move, Press, Release, Snapshot
+from gi_data.ingest.events import Event, Move, Press, Release, Scroll, Snapshot
 from gi_model.actions import KEYS, MOUSE_BUTTONS, Bindings
 from gi_model.errors import ClipError
 from gi_model.frames import Frame
@@ -100,6 +100,8 @@ def _events(rows: list[Any], from_us: int) -> "list[Event]":
                 events.append(Release(last * 1000, _control(control)))
             case ["move", int(dx), int(dy)] if max(abs(dx), abs(dy)) <= MAX_COUNTS:
                 events.append(Move(last * 1000, dx, dy))
+            case ["wheel", int(dx), int(dy)] if max(abs(dx), abs(dy)) <= MAX_COUNTS:
+                events.append(Scroll(last * 1000, dx, dy))
             case _:
                 raise ValueError(f"unknown event {str(row)[:80]}")
     return events

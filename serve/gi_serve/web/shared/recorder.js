@@ -1,7 +1,7 @@
 // `PlayRecorder`: a game of a page, recorded: a picture a tick and what was held, to POST /v1/recordings.
 //
 //     const recorder = await PlayRecorder.begin({ game, bindings, player, license, consent, ... });
-//     each tick:  recorder.frame(t_us, canvas)     each change:  recorder.press(t_us, "KeyW") .release .move(t_us, dx, dy)
+//     each tick:  recorder.frame(t_us, canvas)     each change:  recorder.press(t_us, "KeyW") .release .move .wheel
 //     at the end: await recorder.finish({ score })
 //
 // Times are of the game's clock, in whole microseconds. Only controls of the bindings are ever taken in. What was
@@ -21,7 +21,7 @@ export class PlayRecorder {
   static async begin(wish, { url = "", key = "", quality = 0.85, onStatus = () => {} } = {}) {
     const recorder = new PlayRecorder({ url, key, quality, onStatus, wish });
     const answer = await recorder.call("/v1/recordings", { method: "POST", body: JSON.stringify(wish), type: "application/json" });
-    return Object.assign(recorder, { id: answer.id });
+    return Object.assign(recorder, { id: answer.id }).listen();
   }
 
   constructor(facts) {
@@ -41,10 +41,15 @@ export class PlayRecorder {
     this.encoded = Promise.resolve(); // pictures, in order
     this.numChunks = 0;
     this.isOver = this.isSending = false;
+  }
+
+  /** Send what there is when the page goes, or nobody looks at it. */
+  listen() {
     this.listening = new AbortController();
     const { signal } = this.listening;
     addEventListener("pagehide", () => this.flush({ isLeaving: true }), { signal });
     document.addEventListener("visibilitychange", () => document.hidden && this.flush(), { signal });
+    return this;
   }
 
   // ---------------------------------------------------------------- what happens
@@ -64,6 +69,12 @@ export class PlayRecorder {
   move(t_us, dx, dy) {
     const x = this.axes.has("motion.x") ? dx : 0, y = this.axes.has("motion.y") ? dy : 0;
     if (x || y) this.note(t_us, "move", x, y);
+  }
+
+  /** Notches. */
+  wheel(t_us, dx, dy) {
+    const x = this.axes.has("wheel.x") ? dx : 0, y = this.axes.has("wheel.y") ? dy : 0;
+    if (x || y) this.note(t_us, "wheel", x, y);
   }
 
   note(t_us, ...event) {
