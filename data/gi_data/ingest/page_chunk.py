@@ -2,10 +2,10 @@
 
     u32 length of the head · head, JSON: {from_us, held, events, frames: [[t_us, bytes], ...]} · the JPEGs
 
-An event is [t_us, "down" | "up", CONTROL] or [t_us, "move" | "wheel", dx, dy]. `held` repairs what a lost chunk swallowed. Pages
-are strangers: everything is checked as it arrives, pictures are decoded, and a control that the game does not use is
-refused, so that no such key ever touches the disk. Rejected: JSON with base64 (a third more bytes), video made by the
-page (WebCodecs holds frames back, and a tab that closes loses them).
+An event is [t_us, "down" | "up", CONTROL] or [t_us, "move" | "wheel", dx, dy]. `held` repairs what a lost chunk
+swallowed. Pages are strangers: everything is checked as it arrives, pictures are decoded, and a control that the game
+does not use is refused, so that no such key ever touches the disk. Rejected: JSON with base64 (a third more bytes),
+video made by the page (WebCodecs holds frames back, and a tab that closes loses them).
 """
 
 import json
