@@ -12,6 +12,7 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.IO;
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Text;
 using System.Threading;
@@ -33,10 +34,25 @@ namespace Gi
         public bool HasGamepad;
         public uint GamepadButtons;  // bit: index in the W3C Standard Gamepad
         public float[] Axes = new float[4], Triggers = new float[2];
-        public State WithoutMotion() { var copy = (State)MemberwiseClone(); copy.MotionX = copy.MotionY = copy.WheelX = copy.WheelY = 0; return copy; }
+
+        public State WithoutMotion()
+        {
+            var copy = (State)MemberwiseClone();
+            copy.MotionX = copy.MotionY = copy.WheelX = copy.WheelY = 0;
+            return copy;
+        }
     }
 
-    public class Action { public long Seq; public double AgeMs, ServerMs; public uint NumDropped; public bool IsLate; public State[] States; internal long CaptureNs; }
+    public class Action
+    {
+        public long Seq;
+        public double AgeMs, ServerMs;
+        public uint NumDropped;
+        public bool IsLate;
+        public State[] States;  // of every tick, from the frame's own on
+        internal long CaptureNs;
+    }
+
     public class Counts { public long Sent, Answered, Dropped, Late, Lost, Resumed; }
 
     public class Options
@@ -86,7 +102,8 @@ namespace Gi
         public async Task OpenAsync()
         {
             var wishes = (options.Seed.HasValue ? ", \"seed\": " + options.Seed : "") + (options.Wishes == null ? "" : ", " + options.Wishes);
-            var words = await Connect("{\"type\": \"session.update\", \"resume\": " + (options.ResumeS > 0 ? "true" : "false") + wishes + "}").ConfigureAwait(false);
+            var opening = "{\"type\": \"session.update\", \"resume\": " + (options.ResumeS > 0 ? "true" : "false") + wishes + "}";
+            var words = await Connect(opening).ConfigureAwait(false);
             if (words != null) { isClosed = true; throw new GiException(words); }
             Tell("open", model + " plays");
             writing = Task.Run((Func<Task>)Write);
@@ -136,8 +153,9 @@ namespace Gi
         /// <summary>Forget all frames and start anew.</summary>
         public void Reset(long seed)
         {
-            lock (gate) { held = null; frame = null; hasFrame = false; firstSeq = seq + 1; resetting = "{\"type\": \"session.reset\", \"seed\": " + seed + "}"; }
-            Say(resetting);
+            var json = "{\"type\": \"session.reset\", \"seed\": " + seed + "}";
+            lock (gate) { held = null; frame = null; hasFrame = false; firstSeq = seq + 1; resetting = json; }
+            Say(json);
         }
 
         /// <summary>End the session: its place is free at once.</summary>
@@ -241,9 +259,10 @@ namespace Gi
                     if (error is OperationCanceledException) return "the server does not answer";
                     for (var cause = error; cause != null; cause = cause.InnerException)
                     {
-                        if (cause is System.Net.Sockets.SocketException) return "cannot reach the server " + url + ": is it running? (gi serve CHECKPOINT)";
+                        if (cause is SocketException) return "cannot reach the server " + url + ": is it running? (gi serve CHECKPOINT)";
                     }
-                    return "the server " + url + " refused the stream: it speaks another version of the protocol, drains, or wants a key (" + error.Message + ")";
+                    const string why = "it speaks another version of the protocol, drains, or wants a key";
+                    return "the server " + url + " refused the stream: " + why + " (" + error.Message + ")";
                 }
             }
         }
@@ -294,7 +313,11 @@ namespace Gi
             }
         }
 
-        static bool IsLoss(Exception error) { return error is WebSocketException || error is OperationCanceledException || error is IOException || error is ObjectDisposedException || error is InvalidOperationException || error is System.Net.Sockets.SocketException; }
+        static bool IsLoss(Exception error)  // ObjectDisposedException is an InvalidOperationException
+        {
+            return error is WebSocketException || error is OperationCanceledException || error is IOException ||
+                error is InvalidOperationException || error is SocketException;
+        }
 
         static async Task<Tuple<WebSocketMessageType, byte[]>> Receive(ClientWebSocket socket, CancellationToken cancel)  // null: it ended
         {
@@ -322,9 +345,11 @@ namespace Gi
             }
             socket.Abort();
             var watch = Stopwatch.StartNew();
-            for (var delayMs = 50; canResume && !isClosed && watch.Elapsed.TotalSeconds < Math.Min(options.ResumeS, keptS); delayMs = Math.Min(2000, 2 * delayMs))
+            for (var delayMs = 50; canResume && !isClosed; delayMs = Math.Min(2000, 2 * delayMs))
             {
-                words = await Connect("{\"type\": \"session.resume\", \"session_id\": \"" + id + "\", \"token\": \"" + token + "\", \"answered_seq\": " + newestSeq + "}").ConfigureAwait(false);
+                if (watch.Elapsed.TotalSeconds > Math.Min(options.ResumeS, keptS)) break;
+                var wanted = "\"session_id\": \"" + id + "\", \"token\": \"" + token + "\", \"answered_seq\": " + newestSeq;
+                words = await Connect("{\"type\": \"session.resume\", " + wanted + "}").ConfigureAwait(false);
                 if (words == null) { Tell("resumed", "connected again"); return true; }
                 if (isRefused) break;
                 await Task.Delay(delayMs).ConfigureAwait(false);
@@ -351,8 +376,8 @@ namespace Gi
                 }
                 try
                 {
-                    foreach (var json in events) await to.SendAsync(Bytes(json), WebSocketMessageType.Text, true, CancellationToken.None).ConfigureAwait(false);
-                    if (newest != null) await to.SendAsync(new ArraySegment<byte>(newest), WebSocketMessageType.Binary, true, CancellationToken.None).ConfigureAwait(false);
+                    foreach (var json in events) await Send(to, Bytes(json), WebSocketMessageType.Text).ConfigureAwait(false);
+                    if (newest != null) await Send(to, new ArraySegment<byte>(newest), WebSocketMessageType.Binary).ConfigureAwait(false);
                 }
                 catch (Exception error) when (IsLoss(error)) { }  // the reader sees it too
             }
@@ -365,6 +390,11 @@ namespace Gi
                 }
                 catch (Exception error) when (IsLoss(error)) { }
             }
+        }
+
+        static Task Send(ClientWebSocket to, ArraySegment<byte> bytes, WebSocketMessageType type)
+        {
+            return to.SendAsync(bytes, type, true, CancellationToken.None);
         }
 
         static ArraySegment<byte> Bytes(string text) { return new ArraySegment<byte>(Encoding.UTF8.GetBytes(text)); }

@@ -16,8 +16,24 @@ signal action(answer)  # seq, age_ms, server_ms, num_dropped, is_late, states
 const OTHER_VERSION = "the server speaks another version of the protocol: update the older side"
 const NEUTRAL = {"keys": [], "buttons": 0, "motion": Vector2.ZERO, "wheel": Vector2.ZERO, "gamepad": null}
 const SILENCE_MS = 10000
-const KEYS = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z 0 1 2 3 4 5 6 7 8 9 F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 ArrowUp ArrowDown ArrowLeft ArrowRight Space Enter Tab Escape Backspace CapsLock ShiftLeft ShiftRight ControlLeft ControlRight AltLeft AltRight MetaLeft MetaRight Backquote Minus Equal BracketLeft BracketRight Backslash Semicolon Quote Comma Period Slash IntlBackslash IntlRo IntlYen ContextMenu Insert Delete Home End PageUp PageDown PrintScreen ScrollLock Pause NumLock NumpadDivide NumpadMultiply NumpadSubtract NumpadAdd NumpadEnter NumpadDecimal Numpad0 Numpad1 Numpad2 Numpad3 Numpad4 Numpad5 Numpad6 Numpad7 Numpad8 Numpad9"
-const SCANCODES = {"ArrowUp": KEY_UP, "ArrowDown": KEY_DOWN, "ArrowLeft": KEY_LEFT, "ArrowRight": KEY_RIGHT, "Space": KEY_SPACE, "Enter": KEY_ENTER, "Tab": KEY_TAB, "Escape": KEY_ESCAPE, "Backspace": KEY_BACKSPACE, "ShiftLeft": KEY_SHIFT, "ShiftRight": KEY_SHIFT, "ControlLeft": KEY_CONTROL, "ControlRight": KEY_CONTROL, "AltLeft": KEY_ALT, "AltRight": KEY_ALT, "Backquote": KEY_QUOTELEFT, "Minus": KEY_MINUS, "Equal": KEY_EQUAL, "BracketLeft": KEY_BRACKETLEFT, "BracketRight": KEY_BRACKETRIGHT, "Backslash": KEY_BACKSLASH, "Semicolon": KEY_SEMICOLON, "Quote": KEY_APOSTROPHE, "Comma": KEY_COMMA, "Period": KEY_PERIOD, "Slash": KEY_SLASH, "Insert": KEY_INSERT, "Delete": KEY_DELETE, "Home": KEY_HOME, "End": KEY_END, "PageUp": KEY_PAGEUP, "PageDown": KEY_PAGEDOWN}
+const KEYS = (
+	"A B C D E F G H I J K L M N O P Q R S T U V W X Y Z 0 1 2 3 4 5 6 7 8 9 F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 " +
+	"ArrowUp ArrowDown ArrowLeft ArrowRight Space Enter Tab Escape Backspace CapsLock ShiftLeft ShiftRight " +
+	"ControlLeft ControlRight AltLeft AltRight MetaLeft MetaRight Backquote Minus Equal BracketLeft BracketRight " +
+	"Backslash Semicolon Quote Comma Period Slash IntlBackslash IntlRo IntlYen ContextMenu Insert Delete Home End " +
+	"PageUp PageDown PrintScreen ScrollLock Pause NumLock NumpadDivide NumpadMultiply NumpadSubtract NumpadAdd " +
+	"NumpadEnter NumpadDecimal Numpad0 Numpad1 Numpad2 Numpad3 Numpad4 Numpad5 Numpad6 Numpad7 Numpad8 Numpad9"
+)
+const SCANCODES = {
+	"ArrowUp": KEY_UP, "ArrowDown": KEY_DOWN, "ArrowLeft": KEY_LEFT, "ArrowRight": KEY_RIGHT, "Space": KEY_SPACE,
+	"Enter": KEY_ENTER, "Tab": KEY_TAB, "Escape": KEY_ESCAPE, "Backspace": KEY_BACKSPACE, "ShiftLeft": KEY_SHIFT,
+	"ShiftRight": KEY_SHIFT, "ControlLeft": KEY_CONTROL, "ControlRight": KEY_CONTROL, "AltLeft": KEY_ALT,
+	"AltRight": KEY_ALT, "Backquote": KEY_QUOTELEFT, "Minus": KEY_MINUS, "Equal": KEY_EQUAL,
+	"BracketLeft": KEY_BRACKETLEFT, "BracketRight": KEY_BRACKETRIGHT, "Backslash": KEY_BACKSLASH,
+	"Semicolon": KEY_SEMICOLON, "Quote": KEY_APOSTROPHE, "Comma": KEY_COMMA, "Period": KEY_PERIOD,
+	"Slash": KEY_SLASH, "Insert": KEY_INSERT, "Delete": KEY_DELETE, "Home": KEY_HOME, "End": KEY_END,
+	"PageUp": KEY_PAGEUP, "PageDown": KEY_PAGEDOWN,
+}
 const MOUSE = [BUTTON_LEFT, BUTTON_RIGHT, BUTTON_MIDDLE, BUTTON_XBUTTON1, BUTTON_XBUTTON2]
 
 var counts = {"sent": 0, "answered": 0, "dropped": 0, "late": 0, "lost": 0, "resumed": 0}
@@ -236,7 +252,10 @@ func _answer(bytes):
 		_end("lost", "the server sent a cut action")
 		return
 	data.seek(8)
-	var answer = {"seq": data.get_64(), "capture_us": data.get_64() / 1000, "server_ms": data.get_u32() / 1000.0, "num_dropped": data.get_u32(), "is_late": bytes[3] & 1 == 1, "states": []}
+	var answer = {
+		"seq": data.get_64(), "capture_us": data.get_64() / 1000, "server_ms": data.get_u32() / 1000.0,
+		"num_dropped": data.get_u32(), "is_late": bytes[3] & 1 == 1, "states": [],
+	}
 	answer.age_ms = (OS.get_ticks_usec() - answer.capture_us) / 1000.0
 	for tick in range(bytes[34]):
 		answer.states.append(_read_state(data, 36 + 48 * tick))
@@ -264,7 +283,11 @@ func _read_state(data, at):
 	state.motion = Vector2(data.get_16(), data.get_16())
 	state.wheel = Vector2(data.get_16(), data.get_16())
 	if has_gamepad:
-		state.gamepad = {"buttons": data.get_u32(), "left_stick": Vector2(data.get_float(), data.get_float()), "right_stick": Vector2(data.get_float(), data.get_float()), "triggers": [data.get_float(), data.get_float()]}
+		state.gamepad = {
+			"buttons": data.get_u32(), "left_stick": Vector2(data.get_float(), data.get_float()),
+			"right_stick": Vector2(data.get_float(), data.get_float()),
+			"triggers": [data.get_float(), data.get_float()],
+		}
 	return state
 
 

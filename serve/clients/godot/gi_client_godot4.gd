@@ -16,8 +16,24 @@ signal action(answer)  # seq, age_ms, server_ms, num_dropped, is_late, states
 const OTHER_VERSION = "the server speaks another version of the protocol: update the older side"
 const NEUTRAL = {"keys": [], "buttons": 0, "motion": Vector2.ZERO, "wheel": Vector2.ZERO, "gamepad": null}
 const SILENCE_MS = 10000
-const KEYS = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z 0 1 2 3 4 5 6 7 8 9 F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 ArrowUp ArrowDown ArrowLeft ArrowRight Space Enter Tab Escape Backspace CapsLock ShiftLeft ShiftRight ControlLeft ControlRight AltLeft AltRight MetaLeft MetaRight Backquote Minus Equal BracketLeft BracketRight Backslash Semicolon Quote Comma Period Slash IntlBackslash IntlRo IntlYen ContextMenu Insert Delete Home End PageUp PageDown PrintScreen ScrollLock Pause NumLock NumpadDivide NumpadMultiply NumpadSubtract NumpadAdd NumpadEnter NumpadDecimal Numpad0 Numpad1 Numpad2 Numpad3 Numpad4 Numpad5 Numpad6 Numpad7 Numpad8 Numpad9"
-const KEYCODES = {"ArrowUp": KEY_UP, "ArrowDown": KEY_DOWN, "ArrowLeft": KEY_LEFT, "ArrowRight": KEY_RIGHT, "Space": KEY_SPACE, "Enter": KEY_ENTER, "Tab": KEY_TAB, "Escape": KEY_ESCAPE, "Backspace": KEY_BACKSPACE, "ShiftLeft": KEY_SHIFT, "ShiftRight": KEY_SHIFT, "ControlLeft": KEY_CTRL, "ControlRight": KEY_CTRL, "AltLeft": KEY_ALT, "AltRight": KEY_ALT, "Backquote": KEY_QUOTELEFT, "Minus": KEY_MINUS, "Equal": KEY_EQUAL, "BracketLeft": KEY_BRACKETLEFT, "BracketRight": KEY_BRACKETRIGHT, "Backslash": KEY_BACKSLASH, "Semicolon": KEY_SEMICOLON, "Quote": KEY_APOSTROPHE, "Comma": KEY_COMMA, "Period": KEY_PERIOD, "Slash": KEY_SLASH, "Insert": KEY_INSERT, "Delete": KEY_DELETE, "Home": KEY_HOME, "End": KEY_END, "PageUp": KEY_PAGEUP, "PageDown": KEY_PAGEDOWN}
+const KEYS = (
+	"A B C D E F G H I J K L M N O P Q R S T U V W X Y Z 0 1 2 3 4 5 6 7 8 9 F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 " +
+	"ArrowUp ArrowDown ArrowLeft ArrowRight Space Enter Tab Escape Backspace CapsLock ShiftLeft ShiftRight " +
+	"ControlLeft ControlRight AltLeft AltRight MetaLeft MetaRight Backquote Minus Equal BracketLeft BracketRight " +
+	"Backslash Semicolon Quote Comma Period Slash IntlBackslash IntlRo IntlYen ContextMenu Insert Delete Home End " +
+	"PageUp PageDown PrintScreen ScrollLock Pause NumLock NumpadDivide NumpadMultiply NumpadSubtract NumpadAdd " +
+	"NumpadEnter NumpadDecimal Numpad0 Numpad1 Numpad2 Numpad3 Numpad4 Numpad5 Numpad6 Numpad7 Numpad8 Numpad9"
+)
+const KEYCODES = {
+	"ArrowUp": KEY_UP, "ArrowDown": KEY_DOWN, "ArrowLeft": KEY_LEFT, "ArrowRight": KEY_RIGHT, "Space": KEY_SPACE,
+	"Enter": KEY_ENTER, "Tab": KEY_TAB, "Escape": KEY_ESCAPE, "Backspace": KEY_BACKSPACE, "ShiftLeft": KEY_SHIFT,
+	"ShiftRight": KEY_SHIFT, "ControlLeft": KEY_CTRL, "ControlRight": KEY_CTRL, "AltLeft": KEY_ALT,
+	"AltRight": KEY_ALT, "Backquote": KEY_QUOTELEFT, "Minus": KEY_MINUS, "Equal": KEY_EQUAL,
+	"BracketLeft": KEY_BRACKETLEFT, "BracketRight": KEY_BRACKETRIGHT, "Backslash": KEY_BACKSLASH,
+	"Semicolon": KEY_SEMICOLON, "Quote": KEY_APOSTROPHE, "Comma": KEY_COMMA, "Period": KEY_PERIOD,
+	"Slash": KEY_SLASH, "Insert": KEY_INSERT, "Delete": KEY_DELETE, "Home": KEY_HOME, "End": KEY_END,
+	"PageUp": KEY_PAGEUP, "PageDown": KEY_PAGEDOWN,
+}
 const MOUSE = [MOUSE_BUTTON_LEFT, MOUSE_BUTTON_RIGHT, MOUSE_BUTTON_MIDDLE, MOUSE_BUTTON_XBUTTON1, MOUSE_BUTTON_XBUTTON2]
 
 var counts = {"sent": 0, "answered": 0, "dropped": 0, "late": 0, "lost": 0, "resumed": 0}
@@ -228,7 +244,11 @@ func _answer(bytes):
 	if bytes[34] == 0 or bytes.size() < 36 + 48 * bytes[34]:
 		_end("lost", "the server sent a cut action")
 		return
-	var answer = {"seq": bytes.decode_s64(8), "capture_us": bytes.decode_s64(16) / 1000, "server_ms": bytes.decode_u32(24) / 1000.0, "num_dropped": bytes.decode_u32(28), "is_late": bytes[3] & 1 == 1, "states": []}
+	var answer = {
+		"seq": bytes.decode_s64(8), "capture_us": bytes.decode_s64(16) / 1000,
+		"server_ms": bytes.decode_u32(24) / 1000.0, "num_dropped": bytes.decode_u32(28),
+		"is_late": bytes[3] & 1 == 1, "states": [],
+	}
 	answer.age_ms = (Time.get_ticks_usec() - answer.capture_us) / 1000.0
 	for tick in range(bytes[34]):
 		answer.states.append(_read_state(bytes, 36 + 48 * tick))
@@ -251,7 +271,10 @@ func _read_state(bytes, at):
 	state.wheel = Vector2(bytes.decode_s16(at + 16), bytes.decode_s16(at + 18))
 	if bytes[at] & 1:
 		var axes = range(6).map(func(index): return bytes.decode_float(at + 24 + 4 * index))
-		state.gamepad = {"buttons": bytes.decode_u32(at + 20), "left_stick": Vector2(axes[0], axes[1]), "right_stick": Vector2(axes[2], axes[3]), "triggers": axes.slice(4)}
+		state.gamepad = {
+			"buttons": bytes.decode_u32(at + 20), "left_stick": Vector2(axes[0], axes[1]),
+			"right_stick": Vector2(axes[2], axes[3]), "triggers": axes.slice(4),
+		}
 	return state
 
 

@@ -23,8 +23,9 @@ const WISHES = { seed: "seed", model: "model", adapter: "adapter", fps: "fps", s
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * One player's stream. options: `token` (a client token of your backend: POST /v1/tokens), what the session wants (`seed`,
- * `model`, `adapter`, `fps`, `sampling`, `deadlineMs`), `onLate` ("neutral" | "hold" | "stop"), `patienceMs`, `resumeMs`
+ * One player's stream. options: `token` (a client token of your backend: POST /v1/tokens; or a function that gives one, for
+ * it is asked again when a connection is resumed), what the session wants (`seed`, `model`, `adapter`, `fps`, `sampling`,
+ * `deadlineMs`), `onLate` ("neutral" | "hold" | "stop"), `patienceMs`, `resumeMs`
  * (0: never resume), `WebSocket` (where it is not global), `onAction(action)`, `onStatus(kind, words)` with kind one of
  * "open", "down", "resumed", "lost", "stopped", "closed", "error", "going away", and words that a player understands. At
  * "down" every key is up until "resumed"; at "lost", "stopped", and "closed" for good.
@@ -86,12 +87,14 @@ export class Session {
   }
 
   /** Forget all frames and start anew; frames sent before are never answered. */
-  async reset(seed) {
+  reset(seed) {
     this.#held = this.#frame = this.#executed = null;
     this.#firstSeq = this.#seq + 1;
     this.#resetting = { type: "session.reset", ...(seed === undefined ? {} : { seed }) };
     this.#say(this.#resetting);
-    return this.#next("session.updated");
+    const done = this.#next("session.updated");
+    done.catch(() => {}); // who does not wait for it need not catch it
+    return done;
   }
 
   /** End the session: its place is free at once. */
@@ -162,7 +165,8 @@ export class Session {
   async #connect(opening, answer) {
     const Socket = this.options.WebSocket ?? globalThis.WebSocket;
     if (!Socket) throw new GiError("no WebSocket here: pass one as options.WebSocket, or start node 20 with --experimental-websocket");
-    const protocols = this.options.token ? [BINARY, `gi.auth.${this.options.token}`] : [BINARY];
+    const token = typeof this.options.token === "function" ? await this.options.token() : this.options.token;
+    const protocols = token ? [BINARY, `gi.auth.${token}`] : [BINARY];
     const socket = new Socket(`${this.url.replace(/^http/, "ws")}/v1/realtime`, protocols);
     socket.binaryType = "arraybuffer";
     const answered = this.#next(answer);
@@ -198,7 +202,8 @@ export class Session {
     try {
       const { status } = await fetch(`${this.url}/v1/health/ready`, { mode: "no-cors" });
       if (status === 503) return `the server ${this.url} takes nobody at the moment: try again later`;
-      return `the server ${this.url} refused the stream: it speaks another version of the protocol, or needs a token, or this page is of another origin`;
+      const why = "it speaks another version of the protocol, or needs a token, or this page is of another origin";
+      return `the server ${this.url} refused the stream: ${why}`;
     } catch { return `cannot reach the server ${this.url}: is it running? (gi serve CHECKPOINT)`; }
   }
 
@@ -213,7 +218,12 @@ export class Session {
     for (let delay = FIRST_RETRY_MS; performance.now() < giveUp; delay = Math.min(LAST_RETRY_MS, 2 * delay)) {
       if (this.isClosed) return;
       const wanted = { type: "session.resume", session_id: this.#id, token: this.#resume.token, answered_seq: this.#newestSeq };
-      try { return this.#resumed(await this.#connect(wanted, "session.resumed")); } catch (error) { words = error.message; if (error.isRefusal) break; }
+      try {
+        return this.#resumed(await this.#connect(wanted, "session.resumed"));
+      } catch (error) {
+        words = error.message;
+        if (error.isRefusal) break;
+      }
       await wait(delay * (0.5 + Math.random()));
     }
     this.#end("lost", `${words}; the session is gone: start a new one`);

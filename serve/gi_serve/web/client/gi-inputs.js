@@ -69,7 +69,9 @@ export class Inputs {
 
   #key(type, code) {
     const [keyCode, key] = keyOf(code, this.#modifiers().shiftKey);
-    this.#send(KeyboardEvent, type, { code, key, keyCode, which: keyCode, location: /Left$/.test(code) && !/^Arrow|^Bracket/.test(code) ? 1 : /Right$/.test(code) && !/^Arrow|^Bracket/.test(code) ? 2 : /^Numpad/.test(code) ? 3 : 0 });
+    const [, side] = /^(?:Shift|Control|Alt|Meta)(Left|Right)$/.exec(code) ?? [];
+    const location = side === "Left" ? 1 : side === "Right" ? 2 : code.startsWith("Numpad") ? 3 : 0;
+    this.#send(KeyboardEvent, type, { code, key, keyCode, which: keyCode, location });
   }
 
   #mouse() {
@@ -81,7 +83,9 @@ export class Inputs {
   #move(dx, dy) {
     const { width, height } = this.target.getBoundingClientRect();
     this.cursor = [Math.min(Math.max(this.cursor[0] + dx, 0), width), Math.min(Math.max(this.cursor[1] + dy, 0), height)];
-    for (const [Kind, type] of [[PointerEvent, "pointermove"], [MouseEvent, "mousemove"]]) this.#send(Kind, type, { ...this.#mouse(), movementX: dx, movementY: dy });
+    const fields = { ...this.#mouse(), movementX: dx, movementY: dy };
+    this.#send(PointerEvent, "pointermove", fields);
+    this.#send(MouseEvent, "mousemove", fields);
   }
 
   #button(way, name) {
