@@ -1,5 +1,6 @@
 // What the tests run: Driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT; a line for all that happens.
 using System;
+using System.Collections.Generic;
 using System.Globalization;
 using System.Threading;
 
@@ -37,7 +38,11 @@ static class Driver
         options.OnAction = action =>
         {
             var state = action.States[0];
-            Console.WriteLine("action {0} {1} {2} {3} {4}", action.Seq, state.MotionX, state.MotionY, state.WheelX, action.IsLate ? 1 : 0);
+            var words = new List<object> { "action", action.Seq, state.MotionX, state.MotionY, state.WheelX, action.IsLate ? 1 : 0, state.WheelY, (int)state.Buttons, state.GamepadButtons };
+            foreach (var axis in state.Axes) words.Add(axis.ToString(CultureInfo.InvariantCulture));
+            foreach (var trigger in state.Triggers) words.Add(trigger.ToString(CultureInfo.InvariantCulture));
+            words.AddRange(state.Keys);
+            Console.WriteLine(string.Join(" ", words));
             if (action.Seq % 5 == 0) session.Execute("{\"keys\": [\"KeyE\"]}", action.Seq);  // a person held that
         };
         try { session.OpenAsync().Wait(); }

@@ -34,7 +34,12 @@ int main(int, char** argv) {
   gi::Session* playing = nullptr;
   options.on_action = [&playing](const gi::Action& action) {
     const gi::State& state = action.states[0];
-    std::printf("action %lld %d %d %d %d\n", static_cast<long long>(action.seq), state.motion_x, state.motion_y, state.wheel_x, action.is_late);
+    std::printf("action %lld %d %d %d %d %d %u %u", static_cast<long long>(action.seq), state.motion_x, state.motion_y, state.wheel_x,
+                action.is_late, state.wheel_y, state.buttons, state.gamepad_buttons);
+    for (const float axis : state.axes) std::printf(" %g", static_cast<double>(axis));
+    for (const float trigger : state.triggers) std::printf(" %g", static_cast<double>(trigger));
+    for (const std::string& key : state.keys) std::printf(" %s", key.c_str());
+    std::puts("");
     if (action.seq % 5 == 0) playing->Execute("{\"keys\": [\"KeyE\"]}", action.seq);  // a person held that
   };
   gi::Session session(argv[1], options);

@@ -1,6 +1,6 @@
 // What the tests run: driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT; a line for all that happens.
 import { readFileSync, writeSync } from "node:fs";
-import { Session, resize } from "../../../serve/clients/js/gi-client.js";
+import { MOUSE_BUTTONS, Session, resize } from "../../../serve/clients/js/gi-client.js";
 
 const [url, numFrames, periodMs, onLate, patienceS, resumeS, resetAt] = process.argv.slice(2);
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -15,8 +15,10 @@ if (url === "resize") { // WIDTH HEIGHT TO_WIDTH TO_HEIGHT: RGB on stdin, RGB on
 const session = new Session(url, {
   seed: 1, onLate, patienceMs: patienceS * 1000, resumeMs: resumeS * 1000,
   onStatus: (kind, words) => console.log(`status ${kind}: ${words}`),
-  onAction: ({ seq, states: [{ motion, wheel }], isLate }) => {
-    console.log(`action ${seq} ${motion.join(" ")} ${wheel[0]} ${+isLate}`);
+  onAction: ({ seq, states: [{ motion, wheel, buttons, gamepad, keys }], isLate }) => {
+    const mask = buttons.reduce((sum, name) => sum + (1 << MOUSE_BUTTONS.indexOf(name)), 0);
+    const pad = gamepad ?? { buttons: 0, axes: [0, 0, 0, 0], triggers: [0, 0] };
+    console.log(["action", seq, ...motion, wheel[0], +isLate, wheel[1], mask, pad.buttons, ...pad.axes, ...pad.triggers, ...keys].join(" "));
     if (seq % 5 === 0) session.execute({ keys: ["KeyE"] }); // a person held that
   },
 });

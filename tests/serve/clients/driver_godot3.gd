@@ -53,6 +53,14 @@ func _on_status(kind, words):
 
 func _on_action(answer):
 	var state = answer.states[0]
-	print("action %d %d %d %d %d" % [answer.seq, state.motion.x, state.motion.y, state.wheel.x, int(answer.is_late)])
+	var pad = state.gamepad
+	if pad == null:
+		pad = {"buttons": 0, "left_stick": Vector2.ZERO, "right_stick": Vector2.ZERO, "triggers": [0, 0]}
+	var numbers = [answer.seq, state.motion.x, state.motion.y, state.wheel.x, int(answer.is_late), state.wheel.y, state.buttons]
+	numbers += [pad.buttons, pad.left_stick.x, pad.left_stick.y, pad.right_stick.x, pad.right_stick.y]
+	var words = PoolStringArray(["action"])
+	for value in numbers + pad.triggers + state.keys:
+		words.append(str(value))
+	print(words.join(" "))
 	if answer.seq % 5 == 0:
 		session.execute({"keys": ["KeyE"]}, answer.seq)  # a person held that

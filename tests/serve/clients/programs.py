@@ -1,7 +1,7 @@
 """The clients of other languages as programs: built once, they speak the same lines, and the same tests drive them.
 
 driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT
--> "status KIND: WORDS", "action SEQ DX DY AGE IS_LATE", "hold KEYS DX DY", "counts SENT ANSWERED DROPPED LATE LOST
+-> "status KIND: WORDS", "action SEQ DX DY AGE IS_LATE OTHERS", "hold KEYS DX DY", "counts SENT ANSWERED DROPPED LATE LOST
    RESUMED", and "error WORDS" with exit code 3 where the session did not open
 """
 
@@ -39,6 +39,13 @@ class Answer:
     motion: tuple[int, int]
     age: int
     is_late: bool
+    others: tuple[str, ...]  # wheel down, mouse buttons, gamepad buttons, four axes, two triggers, keys
+
+
+def _read_answer(line: str) -> Answer:
+    _action, *words = line.split()
+    seq, dx, dy, age, late = (int(word) for word in words[:5])
+    return Answer(seq, (dx, dy), age, bool(late), tuple(words[5:]))
 
 
 @dataclass
@@ -70,8 +77,7 @@ class Play:
 
     @property
     def answers(self) -> list[Answer]:
-        rows = [[int(part) for part in line.split()[1:]] for line in self.of("action")]
-        return [Answer(seq, (dx, dy), age, bool(late)) for seq, dx, dy, age, late in rows]
+        return [_read_answer(line) for line in self.of("action")]
 
     @property
     def counts(self) -> Counts:

@@ -19,7 +19,9 @@ from websockets.http11 import Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputState
 from gi_model.frames import resize
+from gi_serve.protocol import ActionMessage, encode_action
 from gi_serve.service import ServiceConfig
 from tests.serve.cable import Cable
 from tests.serve.clients.programs import NAMES, MissingToolError, Play, Program, build
@@ -322,6 +324,42 @@ def another_server(speak: Callable[[ServerConnection], None], *, status: HTTPSta
         yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
         thread.join()
+
+
+STATES = (
+    *(InputState(frozenset(KEYS[first : first + 8])) for first in range(0, len(KEYS), 8)),
+    *(InputState(buttons=frozenset({name})) for name in MOUSE_BUTTONS),
+    InputState(motion=(-32768, 32767), wheel=(-3, 4)),
+    *(InputState(gamepad=Gamepad(frozenset({name}))) for name in GAMEPAD_BUTTONS),
+    InputState(gamepad=Gamepad(frozenset(), (0.5, -1.0), (-0.25, 1.0), (0.75, 1.0))),
+)
+
+
+def every_control(connection: ServerConnection) -> None:
+    """Answer frame after frame with the next of STATES."""
+    for seq, state in enumerate(STATES):
+        tokens, confidence = np.zeros((1, 3), np.int64), np.zeros((1, 2), np.float32)
+        connection.send(encode_action(ActionMessage(seq, 0, 0, 0, False, (state,), tokens, confidence)))
+        connection.recv()
+
+
+@pytest.fixture(scope="module")
+def controlled(programs: Programs) -> Plays:
+    with another_server(every_control) as url:
+        return finish(start(programs, url, num_frames=len(STATES) + 20))
+
+
+def test_every_control_has_its_own_name_in_every_client(controlled: Plays, name: str) -> None:
+    answers = controlled[name].answers
+    assert len(answers) == len(STATES)
+    for state, answer in zip(STATES, answers, strict=True):
+        pad = state.gamepad or Gamepad()
+        wheel_y, buttons, pad_buttons, *axes = (float(word) for word in answer.others[:9])
+        assert (answer.motion, (answer.age, wheel_y)) == (state.motion, state.wheel)
+        assert {each for bit, each in enumerate(MOUSE_BUTTONS) if int(buttons) >> bit & 1} == state.buttons
+        assert {each for bit, each in enumerate(GAMEPAD_BUTTONS) if int(pad_buttons) >> bit & 1} == pad.buttons
+        assert tuple(axes) == (*pad.left_stick, *pad.right_stick, *pad.triggers)
+        assert set(answer.others[9:]) == state.keys
 
 
 def version_two(connection: ServerConnection) -> None:
