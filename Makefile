@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := gi_model data train serve tests
 
-.PHONY: help setup demo test quick check lint format lock clean
+.PHONY: help setup demo test quick check lint rehearse format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ lint: $(READY)  ## Style, types, and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+rehearse: $(READY)  ## Play the Kubernetes manifests through as local processes (root; about five minutes)
+	GI_REHEARSE=1 $(BIN)/pytest -s tests/k8s/test_rehearsal.py tests/k8s/test_images.py
+
 format: $(READY)  ## Rewrite the sources in house style
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
@@ -37,6 +40,7 @@ format: $(READY)  ## Rewrite the sources in house style
 lock: $(READY)  ## Resolve requirements.lock anew: versions and hashes, no addresses
 	$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	  --all-extras --python-version 3.11 --quiet pyproject.toml --output-file requirements.lock
+	k8s/images/lock
 
 clean:  ## Delete what runs and builds made; keep .venv
 	rm -rf runs dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -219,6 +219,7 @@ BREAKAGES = {
         PRETRAIN, lambda o: setting(o, "PET_NNODES", "3"), "waits for 3"
     ),
     "pods that are not all there at once": Breakage(PRETRAIN, lambda o: job(o).update(parallelism=1), "at once"),
+    "a pod that waits for one that succeeded": Breakage(PRETRAIN, lambda o: job(o).pop("successPolicy"), "for ever"),
     "fewer ranks than GPUs": Breakage(DDP, lambda o: setting(o, "PET_NPROC_PER_NODE", "4"), "4 ranks"),
     "a meeting place that is nobody": Breakage(
         PRETRAIN, lambda o: setting(o, "PET_RDZV_ENDPOINT", "gi-pretrain-1.gi-pretrain:29400"), "meet at"

@@ -68,6 +68,8 @@ def _topology(workload: Workload, objects: list[Object]) -> Iterator[str]:
         return
     if job.get("completionMode") != "Indexed":
         yield "pods have no index, so no names"
+    if job.get("successPolicy", {}).get("rules") != [{"succeededCount": 1}]:
+        yield "a pod that is lost after another has succeeded would wait for that one for ever"
     gpus = main["resources"]["limits"].get("nvidia.com/gpu")
     if workload.kind == "TrainingRuntime":
         yield from _train_job(workload, objects, variables, gpus)

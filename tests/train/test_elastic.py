@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gi_model.config import preset
+from gi_train.config import PRESETS
 from gi_train.run_events import read_events
 from gi_train.run_files import RunPaths
-from tests.train.ranks import last_step
+from tests.train.ranks import Ranks, Run, last_step, train_rank
 from tests.train.test_kill_campaign import losses
 
 SETTINGS = {"height": 32, "width": 48, "save_every": 10, "evaluate_every": 60, "evaluate_batches": 2, "log_every": 1}
@@ -58,3 +60,28 @@ def test_a_killed_worker_comes_back_and_nothing_is_lost(corpus_path: Path, tmp_p
     assert losses(tmp_path / "storm") == losses(tmp_path / "calm")
     events = [event["kind"] for event in read_events(RunPaths(tmp_path / "storm").events)]
     assert [kind for kind in events if kind != "straggler"] == ["start", "resume", "finish"]
+
+
+def slow_end(run: Run, rank: int, world_size: int, port: int) -> None:
+    """A rank of a run whose checkpoint takes long to write; ends with 9 if it ends before that is there."""
+    from gi_train import pretrain
+
+    whole = pretrain.save_checkpoint
+
+    def save(*args: object) -> None:
+        time.sleep(2)
+        whole(*args)  # type: ignore[arg-type]
+
+    pretrain.save_checkpoint = save  # type: ignore[assignment]
+    try:
+        train_rank(run, rank, world_size, port)
+    except SystemExit as end:
+        raise SystemExit(end.code if RunPaths(run.out).checkpoint.exists() else 9) from None
+
+
+@pytest.mark.slow
+def test_no_rank_succeeds_before_the_checkpoint_is_whole(corpus_path: Path, tmp_path: Path) -> None:
+    """A job may be over as soon as one of its pods succeeded."""
+    run = Run(corpus_path, tmp_path, preset("debug"), PRESETS["debug"].replace(steps=4))
+    with Ranks(run, 2, target=slow_end) as ranks:
+        assert ranks.join() == [0, 0]

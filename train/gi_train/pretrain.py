@@ -151,6 +151,7 @@ def pretrain(data: Blend, out: Path, policy_config: PolicyConfig, config: TrainC
     held_out.close()
     if parallel.is_main and not stop.agreed:
         save_checkpoint(paths, data, config, values)
+    parallel.sum(torch.zeros(()))  # nobody ends before the checkpoint is whole: any rank's success is the run's
     parallel.close()
     if lock:
         lock.release()
