@@ -3,9 +3,8 @@
 Who waited longest is told by the deadline of the oldest frame since the session's last step, not of the newest: under
 overload every newer frame would push its own session back, and some would never be served. A larger batch is cheaper
 a player but takes longer, so it grows only as long as none misses a deadline that it could meet, by steps as long as
-they may well be; one that is too late
-already must still not wait twice as long as its deadline says, and beyond that it holds nobody back. A batch is never
-so small that its fixed cost exceeds that of its rows.
+they may well be; one that is too late already must still not wait twice as long as its deadline says, and beyond that
+it holds nobody back. A batch is never so small that its fixed cost exceeds that of its rows.
 """
 
 from collections.abc import Iterable, Sequence
