@@ -90,8 +90,9 @@ async function resume() {
   try {
     if (player === "person") await lock();
   } catch (error) {
-    return complain(error.message);
+    return say(error.message);
   }
+  say("");
   state = "playing";
   element("cover").hidden = true;
   loop.run(loop.world, { isFast: program !== null && wishes.has("fast") });
@@ -128,11 +129,12 @@ function quit() {
 
 /** The person's pointer belongs to the game until Escape. */
 async function lock() {
+  if (!canvas.requestPointerLock) throw new Error("This browser cannot give the mouse to a game: play on a computer.");
   canvas.focus();
   try {
-    await canvas.requestPointerLock({ unadjustedMovement: true });
+    await canvas.requestPointerLock({ unadjustedMovement: true }).catch(() => canvas.requestPointerLock()); // not every system can
   } catch {
-    await canvas.requestPointerLock(); // not every system can switch acceleration off
+    throw new Error("The browser keeps the mouse for now: wait a second and click again."); // after Escape it does
   }
 }
 
