@@ -2,13 +2,12 @@
 
 A chunk is on disk before it is acknowledged, under `.uploads` of the folder; a recording is made of it when the page
 says that it ended, when it fell silent (a tab was closed), or when the server ends or starts again after a crash. Who
-plays must have been shown `CONSENT_TEXT`, word for word, and have agreed. Decoding and writing run in threads: players
+plays has agreed (`play_consent`). Decoding and writing run in threads: players
 of the same server do not notice.
 """
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import secrets
 import shutil
@@ -29,11 +28,6 @@ from gi_serve.access import Caller
 from gi_serve.limits import Bucket
 from gi_serve.problems import CAPACITY_FULL, INTERNAL, RECORDING_FULL, RECORDING_UNKNOWN, REQUEST_INVALID, Problem
 
-CONSENT_TEXT: Final = (
-    "I agree that the pictures of this game, and the keys and mouse movements with which I play it here, are recorded, "
-    "kept by whoever runs this server, and used to train and to test programs that play, under the licence chosen "
-    "above. Only the game's own controls are recorded. I may take a recording back by naming its number."
-)
 SPOOL: Final = ".uploads"
 SWEEP_PERIOD_S: Final = 1.0
 logger = logging.getLogger("gi_serve")
@@ -191,19 +185,6 @@ class PlayUploads:
         logger.info("recording %s: %s", made.recording_id, made.failure or f"{made.seconds:.0f} s of play")
         self.on_made(made)
         return made
-
-
-def describe_consent(player: str) -> str:
-    """What a clip says of its player's consent: who, to what, when."""
-    digest = hashlib.sha256(CONSENT_TEXT.encode()).hexdigest()[:16]
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    return f"given on the page by {player or 'a player who stays unnamed'} on {day}; text {digest}: {CONSENT_TEXT}"
-
-
-def new_recording_id(game: str) -> str:
-    """A name for files, which a player can tell and nobody can guess."""
-    slug = "".join(character if character.isalnum() else "-" for character in game)
-    return f"{slug}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(6)}"
 
 
 def _open_spool(upload: Upload, folder: Path) -> None:

@@ -10,7 +10,8 @@ from gi_data.ingest.page_chunk import MAX_CHUNK_BYTES, MAX_T_US
 from gi_data.seeds import check_seed
 from gi_model.actions import Bindings
 from gi_serve.access import Caller
-from gi_serve.play_uploads import CONSENT_TEXT, PlayUploads, describe_consent, new_recording_id
+from gi_serve.play_consent import CONSENT_TEXT, describe_consent, new_recording_id
+from gi_serve.play_uploads import PlayUploads
 from gi_serve.problems import RECORDING_OFF, REQUEST_INVALID, Problem
 from gi_serve.rest_access import require
 from gi_serve.rest_problems import ANY, BODY, problems

@@ -11,7 +11,8 @@ from gi_data.ingest.page import UPLOAD_NAME
 from gi_data.metadata import ClipMetadata
 from gi_data.recovery import locked, scan
 from gi_model.errors import CorpusError
-from gi_serve.play_uploads import CONSENT_TEXT, SPOOL, PlayUploads, UploadLimits
+from gi_serve.play_consent import CONSENT_TEXT
+from gi_serve.play_uploads import SPOOL, PlayUploads, UploadLimits
 from gi_serve.service import ServiceConfig
 from tests.conftest import BINDINGS, HEIGHT, WIDTH, Barcodes
 from tests.data.page_chunks import TICK_US, chunks_of, jpeg_of, pack, spool, upload_of

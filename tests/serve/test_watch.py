@@ -21,9 +21,10 @@ from gi_serve.access import ANYONE
 from gi_serve.client import Client, SessionConfig
 from gi_serve.keys import make_key, read_keys, write_keys
 from gi_serve.logs import tag_of
+from gi_serve.rest_watch import MAX_WATCHERS, show
 from gi_serve.service import Service, ServiceConfig
 from gi_serve.sessions import Nobody, SessionOptions
-from gi_serve.watch import ANSWERS_KEPT, MAX_WATCHERS, Watch, Watcher, _show
+from gi_serve.watch import ANSWERS_KEPT, Watch, Watcher
 from tests.serve.fake_steppers import FACTORS, EchoStepper
 from tests.serve.keyed import Keyed, serving_with_keys
 from tests.serve.pictures import HEIGHT, WIDTH, paint, see_identity
@@ -136,7 +137,7 @@ def test_a_watcher_that_does_not_read_keeps_nothing_and_holds_up_nobody() -> Non
         engine = service.find_engine(None)
         session = service.open_session(engine, SessionOptions(Sampling(seed=1), 0.05), Nobody())
         socket = StuckSocket()
-        stuck = asyncio.create_task(_show(socket, Watcher(service, engine, session, ANYONE)))  # type: ignore[arg-type]
+        stuck = asyncio.create_task(show(socket, Watcher(service, engine, session, ANYONE)))  # type: ignore[arg-type]
         while len(socket.sent) < 2:
             if session.watch is not None:
                 session.watch.see(paint(1), 0)
