@@ -1,8 +1,8 @@
 """The clients of other languages as programs: built once, they speak the same lines, and the same tests drive them.
 
 driver URL NUM_FRAMES PERIOD_MS ON_LATE PATIENCE_S RESUME_S RESET_AT
--> "status KIND: WORDS", "action SEQ DX DY AGE IS_LATE OTHERS", "hold KEYS DX DY", "counts SENT ANSWERED DROPPED LATE LOST
-   RESUMED", and "error WORDS" with exit code 3 where the session did not open
+-> "status KIND: WORDS", "action SEQ DX DY AGE IS_LATE OTHERS", "hold KEYS DX DY",
+   "counts SENT ANSWERED DROPPED LATE LOST RESUMED", and "error WORDS" with exit code 3 where the session did not open
 """
 
 import shutil
