@@ -16,8 +16,8 @@ from gi_serve.pages import install_pages
 from gi_serve.realtime import serve_stream
 from gi_serve.rest import build_routes
 from gi_serve.rest_problems import PROBLEM_SCHEMA
-from gi_serve.service import Service
 from gi_serve.rest_watch import build_watch_routes
+from gi_serve.service import Service
 
 DESCRIPTION = "Frames in, actions out. Streams go over the WebSocket /v1/realtime; see docs/protocol.md."
 

@@ -2,8 +2,7 @@
 
 A chunk is on disk before it is acknowledged, under `.uploads` of the folder; a recording is made of it when the page
 says that it ended, when it fell silent (a tab was closed), or when the server ends or starts again after a crash. Who
-plays has agreed (`play_consent`). Decoding and writing run in threads: players
-of the same server do not notice.
+plays has agreed (`play_consent`). Decoding and writing run in threads: players of the same server do not notice.
 """
 
 import asyncio

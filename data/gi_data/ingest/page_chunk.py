@@ -82,7 +82,7 @@ def decode_picture(jpeg: bytes, *, height: int, width: int) -> Frame:
         found_height, found_width, _space, _subsampling = simplejpeg.decode_jpeg_header(jpeg)
         if (found_height, found_width) != (height, width):
             raise ValueError(f"{found_width}x{found_height}, not {width}x{height}")
-        frame: Frame = simplejpeg.decode_jpeg(jpeg, colorspace="RGB", strict=False)
+        frame: Frame = simplejpeg.decode_jpeg(jpeg, colorspace="RGB")
     except ValueError as error:
         raise ClipError("not a picture of the size that was announced", got=str(error)[:200]) from error
     return frame
