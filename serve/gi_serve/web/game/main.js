@@ -1,8 +1,8 @@
 // The page of the game: who plays, whether it is recorded, and what a person is told.
 //
 // ?seed=3 the arena · ?player=person|demonstrator|random|idle|server starts at once · ?fast programs play as fast as the
-// machine can · ?episodes=8 as many in a row, seed after seed · ?seconds=10 shorter games · ?record records programs (a person ticks the box).
-// `window.game` tells scripts the score.
+// machine can · ?episodes=8 as many in a row, seed after seed · ?seconds=10 shorter games · ?record records programs (a
+// person ticks the box). `window.game` tells scripts the score.
 
 import { Inputs, NEUTRAL, Session, play } from "../client/gi-client.js";
 import { PlayRecorder } from "../shared/recorder.js";
@@ -132,7 +132,8 @@ async function lock() {
   if (!canvas.requestPointerLock) throw new Error("This browser cannot give the mouse to a game: play on a computer.");
   canvas.focus();
   try {
-    await canvas.requestPointerLock({ unadjustedMovement: true }).catch(() => canvas.requestPointerLock()); // not every system can
+    const asked = canvas.requestPointerLock({ unadjustedMovement: true }); // older browsers promise nothing
+    await asked?.catch(() => canvas.requestPointerLock()); // not every system can switch acceleration off
   } catch {
     throw new Error("The browser keeps the mouse for now: wait a second and click again."); // after Escape it does
   }
