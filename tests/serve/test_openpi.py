@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -14,9 +15,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from gi_serve.openpi_messages import ACTION_NAMES, pack_map, read_observation
 from gi_serve.service import ServiceConfig
+from tests.model.adapter_factory import make_adapter
+from tests.model.factories import make_policy
 from tests.serve.fake_steppers import EchoStepper, FailingStepper
 from tests.serve.keyed import serving_with_keys
 from tests.serve.pictures import HEIGHT, WIDTH, paint
+from tests.serve.robot_bodies import identity_of, rover
 from tests.serve.serving import Running, serving, wait_until
 
 
@@ -68,6 +72,22 @@ def test_the_url_names_model_and_seed() -> None:
     with serving(EchoStepper()) as running, connecting(running, "/openpi?model=echo&seed=7") as (_, metadata):
         assert metadata["seed"] == 7
         assert next(iter(running.engine.sessions.values())).options.lockstep
+
+
+def test_an_adapter_with_a_body_gives_its_actuators_commands() -> None:
+    stepper, adapter = EchoStepper(), make_adapter(make_policy())
+    config = replace(adapter.config, name="rover", fps=stepper.fps, embodiment=rover())
+    stepper.add_adapter(replace(adapter, config=config))
+    with serving(stepper) as running, connecting(running, "/openpi?adapter=rover") as (connection, metadata):
+        assert metadata["adapter"] == "rover"
+        assert metadata["action_names"] == [actuator.name for actuator in rover().actuators]
+        for _ in range(3):
+            commands = infer(connection, image=paint(identity_of(16, -16)))["actions"]
+            assert commands.dtype == np.float32
+            assert commands.shape[1] == rover().num_actuators
+            assert (commands <= rover().maximum).all()
+            assert (commands >= rover().minimum).all()
+        assert commands.any()
 
 
 @pytest.mark.parametrize(
