@@ -28,8 +28,8 @@ from gi_train.run_files import RunPaths
 # At ten minutes; the demo scales them with its minutes.
 DEMONSTRATIONS = 40
 STEPS = 400
-EPISODES = 20  # an arena
-PLAYERS = 8  # bodies at a time in real time: physics and camera take a twelfth of a core each
+EPISODES = 12  # an arena
+PLAYERS = 6  # bodies at a time in real time: physics, camera, and policy take a sixth of a core each
 ADAPTER, ALONE = "adapter", "base alone"
 
 

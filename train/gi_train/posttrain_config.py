@@ -38,7 +38,13 @@ class PosttrainConfig:
     patience: int = 0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            steps=300, warmup_steps=25, evaluate_every=50, save_every=100, augment=0.25, **RECIPES["lora"]
+            steps=300,
+            warmup_steps=25,
+            evaluate_every=25,
+            evaluate_batches=10,
+            save_every=100,
+            augment=0.25,
+            **RECIPES["lora"],
         )
     )
 
