@@ -62,7 +62,7 @@ class DirectSocket(WebSocketsSansIOProtocol):
 
     def write(self, message: bytes | str) -> None:
         """Send a message now; nothing once the connection ends."""
-        if self.conn.state is not State.OPEN:
+        if self.conn.state is not State.OPEN or self.transport.is_closing():  # lost, and not everybody knows yet
             return
         if isinstance(message, str):
             self.conn.send_text(message.encode())
