@@ -87,7 +87,7 @@ def test_the_newest_frame_wins_and_older_ones_vanish_without_a_word(tmp_path: Pa
     with serving_capture(tmp_path, seconds=0.2) as (running, path), capturing(path) as client:
         for number in range(30):
             client.sendall(frame_bytes(number, frame_id=number))
-        wait_until(lambda: next(iter(running.engine.sessions.values())).num_frames == 30)
+        wait_until(lambda: [each.num_frames for each in running.engine.sessions.values()] == [30])
         answered = [read_action(client).id]
         while answered[-1] != 29:
             answered.append(read_action(client).id)
