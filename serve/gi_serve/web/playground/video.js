@@ -7,29 +7,46 @@ import { Session, resize } from "../client/gi-client.js";
 
 const DECODE_MS = 10000, ANSWER_MS = 10000;
 const element = (id) => document.getElementById(id);
+/** The next event of a kind. Throws in words at an error, or when it takes too long. */
 const nextOf = (target, type, ms) =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("the browser takes too long to decode it")), ms);
-    target.addEventListener(type, () => { clearTimeout(timer); resolve(); }, { once: true });
-    target.addEventListener("error", () => { clearTimeout(timer); reject(new Error(whyNot(target.error))); }, { once: true });
+    const end = (act) => () => {
+      clearTimeout(timer);
+      act();
+    };
+    target.addEventListener(type, end(resolve), { once: true });
+    target.addEventListener("error", end(() => reject(new Error(whyNot(target.error)))), { once: true });
   });
-const whyNot = (error) => (error?.code === 4 || error?.code === 3 ? "this browser cannot decode it: try MP4 with H.264, or WebM" : "it cannot be read");
+
+const whyNot = (error) => {
+  const isCodec = error?.code === MediaError.MEDIA_ERR_DECODE || error?.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
+  return isCodec ? "this browser cannot decode it: try MP4 with H.264, or WebM" : "it cannot be read";
+};
 
 export class VideoTab {
   constructor(api, viewer) {
     Object.assign(this, { api, viewer, run: null, file: null, actions: [] });
     const drop = element("drop");
-    for (const type of ["dragenter", "dragover"]) drop.addEventListener(type, (event) => { event.preventDefault(); drop.classList.add("over"); });
+    for (const type of ["dragenter", "dragover"]) drop.addEventListener(type, () => drop.classList.add("over"));
     for (const type of ["dragleave", "drop"]) drop.addEventListener(type, () => drop.classList.remove("over"));
     addEventListener("dragover", (event) => event.preventDefault());
-    addEventListener("drop", (event) => { event.preventDefault(); this.take(event.dataTransfer?.files[0]); });
+    addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.take(event.dataTransfer?.files[0]);
+    });
     element("file").addEventListener("change", (event) => this.take(event.target.files[0]));
     element("pause").addEventListener("click", () => this.toggle());
     element("again").addEventListener("click", () => this.start());
     element("save").addEventListener("click", () => this.save());
-    for (const id of ["model", "adapter", "temperature", "keys", "motion", "video-seed"]) element(id).addEventListener("change", () => this.file && this.start());
-    element("temperature").addEventListener("input", () => (element("temperature-shown").textContent = Number(element("temperature").value).toFixed(1)));
-    document.addEventListener("visibilitychange", () => document.hidden && this.run && !this.run.isPaused && this.toggle("Paused: the tab was hidden."));
+    for (const id of ["model", "adapter", "temperature", "keys", "motion", "video-seed"])
+      element(id).addEventListener("change", () => this.file && this.start());
+    element("temperature").addEventListener("input", ({ target }) => {
+      element("temperature-shown").textContent = Number(target.value).toFixed(1);
+    });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden && this.run && !this.run.isPaused) this.toggle("Paused: the tab was hidden.");
+    });
   }
 
   /** Begin with a file. */
@@ -100,10 +117,11 @@ export class VideoTab {
       if (run.isOver) return;
       context.drawImage(video, 0, 0);
       const { data } = context.getImageData(0, 0, surface.width, surface.height);
-      const answer = await this.ask(run, { data: resize(data, surface.width, surface.height, shape[1], shape[0]), width: shape[1], height: shape[0] });
+      const [height, width] = shape, pixels = resize(data, surface.width, surface.height, width, height);
+      const answer = await this.ask(run, { data: pixels, width, height });
       if (run.isOver) return;
       this.viewer.show(surface, surface.width, surface.height);
-      this.viewer.hear({ action: answer.states[0], confidence: answer.confidence[0], ageMs: answer.ageMs, isLate: answer.isLate, numDropped: answer.numDropped });
+      this.viewer.hear({ ...answer, action: answer.states[0], confidence: answer.confidence[0] });
       this.actions.push({ tick, t_s: tick / fps, ...answer.states[0] });
       element("progress").value = (tick + 1) / num;
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, 1000 / fps - (performance.now() - began))));
