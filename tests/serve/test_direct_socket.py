@@ -5,12 +5,14 @@ import logging
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 
+from gi_serve.direct_socket import DirectSocket
 from gi_serve.protocol import decode_action, encode_frame
 from tests.serve.fake_steppers import EchoStepper
 from tests.serve.serving import Running, serving, wait_until
@@ -107,3 +109,31 @@ def test_text_that_is_not_utf8_ends_its_connection_without_a_traceback(
 def _bytes(message: str | bytes) -> bytes:
     assert isinstance(message, bytes)
     return message
+
+
+def test_what_is_written_to_a_lost_connection_is_dropped(running: Running) -> None:
+    """Others' answers are written in the same breath: an exception would cost them theirs."""
+    outcome: Future[None] = Future()
+
+    def write(lost: DirectSocket, turns: int) -> None:
+        try:
+            lost.write(b"an answer")
+            lost.write("an event")
+        except Exception as error:
+            outcome.set_exception(error)
+            return
+        if turns:
+            lost.loop.call_soon(write, lost, turns - 1)
+        else:
+            outcome.set_result(None)
+
+    def lose(lost: DirectSocket) -> None:
+        lost.transport.abort()
+        write(lost, 20)  # now, and until long after the socket is closed
+
+    with open_stream(running) as connection:
+        ask(connection, type="session.update")
+        (served,) = (each for each in running.server.server_state.connections if isinstance(each, DirectSocket))
+        served.loop.call_soon_threadsafe(lose, served)
+        outcome.result(5)
+    wait_until(lambda: not running.engine.sessions)
