@@ -40,6 +40,8 @@ def run(base: Path, corpus_path: Path, tmp_path_factory: pytest.TempPathFactory)
     assert result.exit_code == 0, result.output
     facts = json.loads(result.output.splitlines()[-1])
     assert (facts["folder"], facts["step"]) == (str(out / "adapter"), 3)
+    assert facts["best_step"] in (0, 3)
+    assert isinstance(facts["best_step"], int)
     return RunPaths(out)
 
 

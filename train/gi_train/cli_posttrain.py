@@ -92,7 +92,7 @@ def posttrain_command(
         raise typer.Exit(ExitCode.STOPPED)
     if as_json:
         facts = {"folder": str(result.folder), "step": result.step, "best_step": result.best_step}
-        typer.echo(json.dumps(facts | result.values))
+        typer.echo(json.dumps({**result.values, **facts}))
     else:
         best = f"best at step {result.best_step}, {result.values['best']:.3f} nats a tick on held-out play"
         typer.echo(f"{'policy' if method == 'full' else 'adapter'}: {result.folder}   ({best})")
