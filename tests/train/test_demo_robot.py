@@ -32,6 +32,8 @@ def test_less_time_is_less_of_everything(tmp_path: Path) -> None:
     whole, short = make_demo(tmp_path), make_demo(tmp_path, minutes=1.0)
     for name in ("demonstrations", "steps", "episodes"):
         assert 1 <= getattr(short, name) < getattr(whole, name)
+    asked = RobotDemo.sized(1.0, base=None, base_demo=whole.base_demo, out=tmp_path, episodes=7)
+    assert asked.episodes == 7
     with pytest.raises(ConfigError, match="minutes out of range"):
         make_demo(tmp_path, minutes=0.0)
 

@@ -177,7 +177,7 @@ def demo_command(
             from gi_train.demo_robot import RobotDemo, run_robot_demo
 
             place = out or DEMO.with_name("demo-robot")
-            robot = RobotDemo.sized(minutes, base=base, base_demo=demo, out=place, seed=seed)
+            robot = RobotDemo.sized(minutes, base=base, base_demo=demo, out=place, episodes=episodes)
             run_robot_demo(robot, Console())
         else:
             run_demo(demo, Console())

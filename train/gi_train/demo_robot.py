@@ -47,8 +47,10 @@ class RobotDemo:
     episodes: int = EPISODES
 
     @classmethod
-    def sized(cls, minutes: float, *, base: Path | None, base_demo: Demo, out: Path, seed: int = 0) -> Self:
-        """About `minutes` on two cores, without the base. Raises ConfigError."""
+    def sized(
+        cls, minutes: float, *, base: Path | None, base_demo: Demo, out: Path, episodes: int | None = None
+    ) -> Self:
+        """About `minutes` on two cores, without the base; seeded as `base_demo` is. Raises ConfigError."""
         if not 0.2 <= minutes <= 600:
             raise ConfigError("minutes out of range", got=minutes, expected="0.2 to 600")
         if base is not None and not base.exists():
@@ -59,10 +61,10 @@ class RobotDemo:
             base=base or RunPaths(base_demo.out / "policy").checkpoint,
             out=out,
             base_demo=base_demo,
-            seed=seed,
+            seed=base_demo.seed,
             demonstrations=max(2, round(DEMONSTRATIONS * scale)),
             steps=max(1, round(STEPS * scale)),
-            episodes=max(2, round(EPISODES * min(1.0, scale))),
+            episodes=episodes or max(2, round(EPISODES * min(1.0, scale))),
         )
 
     @property
