@@ -33,7 +33,10 @@ def get(running: Running, path: str) -> httpx.Response:
 @pytest.mark.parametrize("path", OWN, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_no_file_names_another_host_or_carries_code_in_html(path: Path) -> None:
     text = path.read_text()
-    elsewhere = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"'`]*", text)) - {"http://www.w3.org/2000/svg", "http://127.0.0.1:8000"}
+    elsewhere = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"'`]*", text)) - {
+        "http://www.w3.org/2000/svg",
+        "http://127.0.0.1:8000",
+    }
     assert not elsewhere
     if path.suffix == ".html":
         assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|style=|javascript:", text)

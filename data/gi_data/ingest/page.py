@@ -46,7 +46,7 @@ class Upload:
     end_us: int | None = None
 
     def end_after(self, last_us: int) -> int:
-        """The end of the tick of the last picture, if the page said so; else that picture, whose tick may be cut off."""
+        """The end of the last picture's tick, if the page said so; else that picture, whose tick may be cut off."""
         told = self.end_us or 0
         return told if last_us < told <= last_us + 1.5e6 / self.fps else last_us
 
