@@ -169,9 +169,8 @@ def demo_command(
 
     is_robot = what == "robot"
     place = DEMO if out is None or is_robot else out
-    demo = Demo.sized(
-        10.0 if is_robot else minutes, games=scenarios.split(","), out=place, seed=seed, episodes=episodes
-    )
+    size, some = (10.0, None) if is_robot else (minutes, episodes)  # of the base's demo, or of this one
+    demo = Demo.sized(size, games=scenarios.split(","), out=place, seed=seed, episodes=some)
     with stoppable("finished stages are kept: the same call goes on from here"):
         if is_robot:
             from gi_train.demo_robot import RobotDemo, run_robot_demo
