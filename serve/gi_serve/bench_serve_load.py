@@ -30,7 +30,8 @@ Speech = Literal["gi", "websocket", "http"]
 _HEADER: Final = struct.Struct("<BBBBIQqHH")
 _ACTION: Final = struct.Struct("<8xQ8xII")  # seq, age, frames dropped
 _SECONDS_TO_OPEN: Final = 20.0
-_SECONDS_FOR_THE_LAST: Final = 0.5  # players go on for so long, or no newer frame would take a late one's place
+_SECONDS_PAST: Final = 0.5  # players go on for so long, or no newer frame would take the place of the last that count
+_SECONDS_FOR_THE_LAST: Final = 0.5  # answers to the last frames may come so much later
 JPEG_QUALITY: Final = 85
 
 
@@ -184,7 +185,7 @@ async def play(job: LoadJob) -> Load:
     began = time.monotonic() + 0.05
     end = began + job.warmup_s + job.seconds
     for player in players:
-        _start(player, began, end + _SECONDS_FOR_THE_LAST, loop)
+        _start(player, began, end + _SECONDS_PAST, loop)
     await asyncio.sleep(began + job.warmup_s - time.monotonic())
     window_began, before, own = time.monotonic(), cpu_s(job.server_pid), time.process_time()
     await asyncio.sleep(end - time.monotonic())
@@ -193,7 +194,7 @@ async def play(job: LoadJob) -> Load:
         cpu_s(job.server_pid) - before,
         time.process_time() - own,
     )
-    await asyncio.sleep(_SECONDS_FOR_THE_LAST)
+    await asyncio.sleep(_SECONDS_PAST + _SECONDS_FOR_THE_LAST)
     return sum_up(players, (window_began, window_began + seconds), server_cpu_s=server_s, generator_cpu_s=own_s)
 
 
