@@ -16,7 +16,7 @@ MODELS: dict[str, Any] = {
     "TrainJob": kubeflow.TrainerV1alpha1TrainJob,
     "TrainingRuntime": kubeflow.TrainerV1alpha1TrainingRuntime,
 }
-UNKNOWN = {  # nobody ships their schemas for use without a server: k8s/check_api_server.py asks one
+UNKNOWN = {  # no package ships their schemas; their pod templates are judged all the same
     ("RayJob", "ray.io/v1"),
     ("LocalQueue", "kueue.x-k8s.io/v1beta1"),
     ("ServiceMonitor", "monitoring.coreos.com/v1"),
