@@ -26,20 +26,32 @@ PNG = {"Content-Type": "image/png"}
 FRAME = encode_frame(FrameMessage(0, 0, Codec.RAW, paint(1).tobytes(), WIDTH, HEIGHT))
 ROUTES: list[tuple[str, str, str]] = [
     ("GET", "/v1/models", "play"),
-    ("GET", "/v1/models/echo", "play"),
+    ("GET", "/v1/models/{model}", "play"),
     ("POST", "/v1/models", "admin"),
-    ("DELETE", "/v1/models/echo", "admin"),
+    ("DELETE", "/v1/models/{model}", "admin"),
+    ("GET", "/v1/adapters", "play"),
+    ("GET", "/v1/adapters/{adapter}", "play"),
+    ("POST", "/v1/adapters", "admin"),
+    ("DELETE", "/v1/adapters/{adapter}", "admin"),
+    ("GET", "/v1/sessions", "play"),
     ("POST", "/v1/sessions", "play"),
-    ("GET", "/v1/sessions/x", "play"),
-    ("PATCH", "/v1/sessions/x", "play"),
-    ("DELETE", "/v1/sessions/x", "play"),
-    ("POST", "/v1/sessions/x/reset", "play"),
-    ("POST", "/v1/sessions/x/fork", "play"),
-    ("POST", "/v1/sessions/x/frames", "play"),
+    ("GET", "/v1/sessions/{session_id}", "play"),
+    ("PATCH", "/v1/sessions/{session_id}", "play"),
+    ("DELETE", "/v1/sessions/{session_id}", "play"),
+    ("POST", "/v1/sessions/{session_id}/reset", "play"),
+    ("POST", "/v1/sessions/{session_id}/fork", "play"),
+    ("POST", "/v1/sessions/{session_id}/stop", "play"),
+    ("POST", "/v1/sessions/{session_id}/release", "play"),
+    ("POST", "/v1/sessions/{session_id}/frames", "play"),
     ("POST", "/v1/actions", "play"),
     ("POST", "/v1/tokens", "play"),
+    ("POST", "/v1/recordings", "play"),
+    ("POST", "/v1/recordings/{recording}/chunks/{number}", "play"),
+    ("POST", "/v1/recordings/{recording}/finish", "play"),
+    ("DELETE", "/v1/recordings/{recording}", "play"),
     ("GET", "/metrics", "metrics"),
 ]
+FOR_ANYONE = {("GET", "/v1/health/live"), ("GET", "/v1/health/ready"), ("GET", "/v1/recordings")}
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +82,22 @@ def refusal(error: InvalidStatus) -> dict[str, Any]:
 def test_every_route_asks_for_its_scope(keyed: Keyed, method: str, path: str, scope: str) -> None:
     wrong = {"play": "scraper", "metrics": "alice", "admin": "alice"}[scope]
     with keyed.http() as stranger, keyed.http(wrong) as other:
+        path = path.format(model="echo", adapter="x", session_id="x", recording="x", number=0)
         answer = stranger.request(method, path)
         check_problem(answer, 401, "unauthorized")
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         check_problem(other.request(method, path), 403, "forbidden")
 
 
-def test_the_list_above_is_every_route_but_health(keyed: Keyed) -> None:
+def test_the_lists_above_are_all_routes(keyed: Keyed) -> None:
     with keyed.http() as stranger:
         paths = stranger.get("/openapi.json").json()["paths"]
-        for path in ("/v1/health/live", "/v1/health/ready"):
-            assert stranger.get(path).status_code == 200
-    served = {(method.upper(), path) for path, methods in paths.items() for method in methods if "health" not in path}
-    listed = {(m, p.replace("/x", "/{session_id}").replace("/echo", "/{model}")) for m, p, _scope in ROUTES}
-    assert served == listed
-    locked = {path for path, methods in paths.items() if all("security" in each for each in methods.values())}
-    assert locked == {path for _method, path in listed}
+        for method, path in FOR_ANYONE:
+            assert stranger.request(method, path).status_code == 200
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    locked = {(m.upper(), path) for path, methods in paths.items() for m, each in methods.items() if "security" in each}
+    assert locked == {(method, path) for method, path, _scope in ROUTES}
+    assert served == locked | FOR_ANYONE
 
 
 @pytest.mark.parametrize(
