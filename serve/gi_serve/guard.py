@@ -1,4 +1,5 @@
-"""`Guard`: what is refused before any route sees it: keys in URLs, foreign web pages, bodies too large or too slow.
+"""`Guard`: what is refused before any route sees it: keys in URLs, foreign web pages, bodies of strangers, bodies too
+large or too slow.
 
 Pure ASGI, so that a body is counted as it arrives and never held beyond its limit.
 """
@@ -34,6 +35,7 @@ from gi_serve.protocol import MAX_IMAGE_BYTES
 MAX_WINDOW_BYTES: Final = 16 * 1024 * 1024  # of POST /v1/actions: parsed in one go, while everybody waits
 MAX_BODY_BYTES: Final = 64 * 1024  # of everything else
 SECONDS_FOR_A_BODY: Final = 30.0
+_WITHOUT_BODY: Final = ("GET", "HEAD", "OPTIONS", "DELETE")
 _CREDENTIAL: Final = re.compile(r"\b(gi-[0-9a-f]{8}-|git-[A-Za-z0-9_-]{20})|(^|&)(api_?key|key|token|access_token)=")
 
 
@@ -69,6 +71,8 @@ class Guard:
             raise Problem(CREDENTIAL_IN_URL, "URLs are kept in logs: send it as Authorization: Bearer.")
         if self._access.is_open:
             check_origin(Headers(scope=scope))
+        elif scope["type"] == "http" and scope["method"] not in _WITHOUT_BODY:
+            self._access.identify(Headers(scope=scope).get("authorization"))  # no stranger's body is read
 
 
 class BoundedBody:
