@@ -1,5 +1,4 @@
-"""`Guard`: what is refused before any route sees it: keys in URLs, foreign web pages, bodies of strangers, bodies too
-large or too slow.
+"""`Guard`: what is refused before any route sees it: keys in URLs, foreign pages, bodies of strangers, large, or slow.
 
 Pure ASGI, so that a body is counted as it arrives and never held beyond its limit.
 """
