@@ -93,6 +93,7 @@ class Program:
     """A client that can be run."""
 
     name: str
+    folder: Path  # where it runs: Godot writes logs there
     command: tuple[str, ...]
     last: tuple[str, ...] = ()  # arguments after the driver's own
 
@@ -109,11 +110,11 @@ class Program:
     ) -> Play:
         """Start to play; `reset_at`: the frame before which it starts anew."""
         arguments = (url, str(num_frames), str(period_ms), on_late, str(patience_s), str(resume_s), str(reset_at))
-        return Play(_start((*self.command, *arguments, *self.last)))
-
-
-def _start(command: tuple[str, ...]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = (*self.command, *arguments, *self.last)
+        process = subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        return Play(process)
 
 
 class MissingToolError(Exception):
@@ -127,20 +128,20 @@ def build(name: str, folder: Path) -> Program:
             node, flag = need("node"), "--experimental-websocket"
             if subprocess.run([node, flag, "-e", "0"], capture_output=True, check=False).returncode:
                 raise MissingToolError("a node that has WebSockets (20.10 or newer)")
-            return Program(name, (node, flag, "--no-warnings", str(HERE / "driver.mjs")))
+            return Program(name, folder, (node, flag, "--no-warnings", str(HERE / "driver.mjs")))
         case "cpp":
             target = folder / "driver"
             source = (f"-I{CLIENTS / 'cpp'}", str(HERE / "driver.cpp"), "-o", str(target), "-pthread")
             run_compiler(need("g++"), "-std=c++17", *WARNINGS, *SANITIZERS, *source)
-            return Program(name, (str(target),))
+            return Program(name, folder, (str(target),))
         case "csharp":
             target = folder / "driver.exe"
             sources = (str(CLIENTS / "csharp" / "GiClient.cs"), str(HERE / "Driver.cs"))
             run_compiler(need("mcs"), "-langversion:7", "-warnaserror", f"-out:{target}", *sources)
-            return Program(name, (need("mono"), str(target)))
+            return Program(name, folder, (need("mono"), str(target)))
         case "godot3":
             engine = (need("godot3-server"), "--no-window", "--fixed-fps", "200", "-s", str(HERE / "driver_godot3.gd"))
-            return Program(name, (*engine, "--url"), (str(CLIENTS / "godot" / "gi_client_godot3.gd"),))
+            return Program(name, folder, (*engine, "--url"), (str(CLIENTS / "godot" / "gi_client_godot3.gd"),))
     raise ValueError(name)
 
 
