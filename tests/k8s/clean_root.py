@@ -23,7 +23,10 @@ PYTHON = Path(sys.base_prefix)
 
 def is_possible() -> bool:
     """Whether this user may make namespaces."""
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    words = ["unshare", "--mount", "true"]
+    return (
+        shutil.which("unshare") is not None and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    )
 
 
 @dataclass

@@ -6,6 +6,7 @@ machine's /usr and the project's own environment.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,9 +24,11 @@ SUBNET = "10.77.0"
 
 
 def is_possible() -> bool:
-    """Whether this user may make network, mount, and process namespaces."""
-    words = ["unshare", "--net", "--mount", "--pid", "--fork", "true"]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    """Whether this user may make network, mount, and process namespaces (as root), and there is iproute2."""
+    words = ["unshare", "--net", "--mount", "--pid", "--fork", "ip", "link"]
+    return bool(shutil.which("unshare") and shutil.which("ip")) and (
+        subprocess.run(words, capture_output=True, check=False).returncode == 0
+    )
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from tests.train.ranks import last_step
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not is_possible(), reason="this user may not make network namespaces"),
+    pytest.mark.skipif(not is_possible(), reason="needs root and iproute2: network namespaces"),
 ]
 SERVERS = ("gi-serve-0", "gi-serve-1")
 NUM_PLAYERS = 8
