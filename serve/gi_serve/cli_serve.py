@@ -193,7 +193,7 @@ def make_access(
         do = "Make one with: gi keys new NAME --scope play, and add --keys keys.json; or say --insecure."
         raise ConfigError("a server without keys is for this machine only", got=f"--host {host}", do=do)
     try:
-        secret = None if token_secret is None else token_secret.read_bytes().strip()
+        secret = None if token_secret is None else token_secret.read_bytes()
     except OSError as error:
         raise ConfigError("cannot read the token secret", got=f"{token_secret} ({error})") from None
     return Access(keys, limits=limits, secret=secret)

@@ -113,3 +113,13 @@ def play(url: str, key: str, authority: Path) -> None:
         patch.setenv("SSL_CERT_FILE", str(authority))
         with Client(url, key=key).session(SessionConfig(model="third")) as session:
             session.act(FRAME)
+
+
+def test_random_bytes_are_a_token_secret_as_they_are(tmp_path: Path) -> None:
+    """32 of them may well end with a newline, and are 32 all the same."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b" " + bytes(range(1, 31)) + b"\n")
+    make_access("127.0.0.1", None, secret, limits=Limits())
+    secret.write_bytes(b"too short")
+    with pytest.raises(ConfigError, match="token secret is too short"):
+        make_access("127.0.0.1", None, secret, limits=Limits())
