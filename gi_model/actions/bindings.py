@@ -4,6 +4,7 @@ A policy speaks in device controls, a game in its own actions; bindings translat
 game uses at all. Controls outside the bindings never enter a corpus: raw keystrokes can spell passwords.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
@@ -34,8 +35,14 @@ class AxisBinding:
     def __post_init__(self) -> None:
         if self.axis not in (*MOUSE_AXES, *PAD_AXES):
             raise ConfigError("binding to an unknown axis", got=self.axis, expected=(*MOUSE_AXES, *PAD_AXES))
+        if isinstance(self.scale, bool) or not isinstance(self.scale, (int, float)):
+            raise ConfigError("axis binding: scale", got=repr(self.scale)[:200], expected="a number")
         if not self.scale:
             raise ConfigError("axis binding cannot have scale 0", got=self.axis, do="Leave the axis out instead.")
+        if not abs(self.scale) <= sys.float_info.max:  # so written, NaN and whole numbers past floats fail as well
+            raise ConfigError("axis binding: scale", got=repr(self.scale)[:200], expected="a finite number")
+        if not isinstance(self.unit, str):
+            raise ConfigError("axis binding: unit", got=repr(self.unit)[:200], expected="text")
 
 
 @dataclass(frozen=True, slots=True)

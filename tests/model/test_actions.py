@@ -215,6 +215,27 @@ def test_bindings_refuse_unknown_and_doubled_controls() -> None:
         Bindings({"jump": "Space", "fly": "Space"})
 
 
+@pytest.mark.parametrize(
+    ("binding", "what"),
+    [
+        ({"scale": "abc"}, "scale; got 'abc'; expected a number"),
+        ({"scale": None}, "scale; got None"),
+        ({"scale": True}, "scale; got True"),
+        ({"scale": [0.25]}, "scale; got"),
+        ({"scale": 0}, "scale 0; got motion.x"),
+        ({"scale": float("nan")}, "scale; got nan; expected a finite number"),
+        ({"scale": float("-inf")}, "scale; got -inf; expected a finite number"),
+        ({"scale": 10**400}, "scale; got 1000"),
+        ({"scale": 0.25, "unit": ["x"]}, "unit; got .*; expected text"),
+        ({"scale": 0.25, "unit": None}, "unit; got None"),
+        ({"scale": 0.25, "axis": ["motion.x"]}, "unknown axis"),
+    ],
+)
+def test_axes_refuse_scales_that_are_no_numbers_and_units_that_are_no_text(binding: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        Bindings.from_dict({"analogue": {"turn": {"axis": "motion.x"} | binding}})
+
+
 def test_neutral_is_null() -> None:
     assert NEUTRAL.is_null
     assert not InputState(wheel=(0, 1)).is_null
