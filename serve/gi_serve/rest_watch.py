@@ -4,12 +4,13 @@
     WebSocket /v1/sessions/TAG/watch watch.started, then watch.update (a JPEG of the newest frame, the answers since),
                                      then watch.ended
 
-A tag names a session and opens nothing. A caller sees its own sessions; with the scope `watch`, everybody's.
+A tag names a session and opens nothing. A caller sees its own sessions; with the scope `watch`, everybody's. Places to
+watch are few: a key without that scope has its share of them, so that none takes them all.
 """
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Annotated, Final
 
@@ -29,6 +30,7 @@ from gi_serve.sessions import Session
 from gi_serve.watch import COUNTERS, Watcher, watching
 
 MAX_WATCHERS: Final = 8  # of a server: all of them cost some 40 ms of CPU time a second
+MAX_WATCHERS_OF_KEY: Final = 2  # without the scope `watch`
 UPDATES_A_SECOND: Final = 10.0
 
 
@@ -47,7 +49,7 @@ class SessionListing(BaseModel):
 def build_watch_routes(service: Service) -> APIRouter:
     """The routes of `service`."""
     router = APIRouter(tags=["sessions"])
-    watchers: set[WebSocket] = set()
+    watchers: list[str] = []  # the key of each, "" where there are none
 
     @router.get("/v1/sessions", responses=problems(*ANY))
     async def list_sessions(
@@ -62,8 +64,7 @@ def build_watch_routes(service: Service) -> APIRouter:
         try:
             caller = service.access.identify_stream(websocket.headers, offered).check("play")
             service.access.admit(caller, websocket.client.host if websocket.client else "")
-            if len(watchers) >= MAX_WATCHERS:
-                raise Problem(CAPACITY_FULL, f"At most {MAX_WATCHERS} watch at a time.", retry_after_s=10)
+            _check_places(watchers, caller)
             if any(name != JSON and not name.startswith(SUBPROTOCOL) for name in offered):
                 raise Problem(MESSAGE_INVALID, f"Offer the subprotocol {JSON}.")
             engine, session = _find(service, tag, caller)
@@ -71,12 +72,12 @@ def build_watch_routes(service: Service) -> APIRouter:
             service.server_metrics.count(refusal)
             await websocket.send_denial_response(problem_response(refusal))
             return
-        watchers.add(websocket)
+        watchers.append(caller.id)
         try:
             await websocket.accept(JSON if JSON in offered else None)
             await show(websocket, Watcher(service, engine, session, caller))
         finally:
-            watchers.discard(websocket)
+            watchers.remove(caller.id)
 
     return router
 
@@ -102,6 +103,14 @@ async def _wait_for_end(websocket: WebSocket) -> None:
     """Return when the connection ends; what a watcher says is not listened to."""
     while (await websocket.receive())["type"] != "websocket.disconnect":
         pass
+
+
+def _check_places(taken: Sequence[str], caller: Caller) -> None:
+    """Raise Problem if `caller` may not watch as well. taken: the key of each that watches."""
+    if len(taken) >= MAX_WATCHERS:
+        raise Problem(CAPACITY_FULL, f"At most {MAX_WATCHERS} watch at a time.", retry_after_s=10)
+    if caller.id and "watch" not in caller.scopes and taken.count(caller.id) >= MAX_WATCHERS_OF_KEY:
+        raise Problem(CAPACITY_FULL, f"At most {MAX_WATCHERS_OF_KEY} watch with one key.", retry_after_s=10)
 
 
 def _visible(service: Service, caller: Caller) -> Iterator[tuple[Engine, Session]]:

@@ -21,7 +21,7 @@ from gi_serve.access import ANYONE
 from gi_serve.client import Client, SessionConfig
 from gi_serve.keys import make_key, read_keys, write_keys
 from gi_serve.logs import tag_of
-from gi_serve.rest_watch import MAX_WATCHERS, show
+from gi_serve.rest_watch import MAX_WATCHERS, MAX_WATCHERS_OF_KEY, show
 from gi_serve.service import Service, ServiceConfig
 from gi_serve.sessions import Nobody, SessionOptions
 from gi_serve.watch import ANSWERS_KEPT, Watch, Watcher
@@ -210,6 +210,22 @@ def test_a_key_sees_its_own_sessions_and_the_scope_watch_sees_all(tmp_path: Path
         for allowed in (keyed.keys["alice"], overseer):
             with watch(running, tag, allowed) as watcher:
                 next_of(watcher, "watch.started")
+
+
+def test_one_key_takes_its_share_of_the_places_and_the_scope_watch_what_is_left(tmp_path: Path) -> None:
+    key, overseer = make_key("overseer", ["play", "watch"])
+    with serving_with_keys(tmp_path, EchoStepper()) as keyed, play(keyed, "alice"), ExitStack() as held:
+        running, alice, tag = keyed.running, keyed.keys["alice"], tag_of(only_session(keyed.running).id)
+        write_keys(keyed.path, [*read_keys(keyed.path), key])
+        wait_until(lambda: running.service.access.knows(key.id))
+        first, *_others = [held.enter_context(watch(running, tag, alice)) for _ in range(MAX_WATCHERS_OF_KEY)]
+        assert status_of(running, tag, alice) == 503
+        for _ in range(MAX_WATCHERS - MAX_WATCHERS_OF_KEY):
+            held.enter_context(watch(running, tag, overseer))
+        assert status_of(running, tag, overseer) == 503
+        first.close()
+        wait_until(lambda: only_session(running).watch.num_watchers == MAX_WATCHERS - 1)
+        next_of(held.enter_context(watch(running, tag, alice)), "watch.started")
 
 
 def test_a_revoked_key_watches_no_longer(tmp_path: Path) -> None:
