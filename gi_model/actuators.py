@@ -15,7 +15,6 @@ tokens can state a command (`resolution`) is known in advance. Control names are
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
-from math import isfinite
 from typing import Final, cast
 
 import numpy as np
@@ -26,6 +25,7 @@ from gi_model.actions.space import MAX_WHEEL, STICK_STEPS
 from gi_model.toml_tables import TableError
 
 _DIGITAL: Final = (*KEYS, *MOUSE_BUTTONS, *GAMEPAD_BUTTONS)
+LARGEST: Final = float(np.finfo(np.float32).max)  # commands are float32
 MAX_DIGITAL: Final = 8  # sources of one actuator: its inverse tries all combinations
 
 
@@ -41,7 +41,7 @@ class Source:
         if self.control not in (*_DIGITAL, *MOUSE_AXES, *PAD_AXES):
             expected = 'names like "KeyW", "MouseLeft", "GamepadSouth", "motion.x", "left_stick.y", "triggers.x"'
             raise TableError("unknown control", got=repr(self.control), expected=expected, at=("control",))
-        if not (isfinite(self.scale) and self.scale):
+        if not 0.0 < abs(self.scale) <= LARGEST:
             raise TableError("scale", got=self.scale, expected="a number other than 0", at=("scale",))
         below = 0.0 if self.is_digital else 1.0 if self.control in PAD_AXES else float("inf")
         if not 0 <= self.deadband < (below or 1.0) or (self.is_digital and self.deadband):
@@ -134,8 +134,8 @@ class Actuator:
             "max_rate",
             *(("max_jerk",) if self.max_jerk is not None else ()),
         ):
-            if not isfinite(getattr(self, name)):
-                raise TableError(name, got=getattr(self, name), expected="a finite number", at=(name,))
+            if not abs(getattr(self, name)) <= LARGEST:
+                raise TableError(name, got=getattr(self, name), expected="a finite float32", at=(name,))
         if not self.minimum < self.maximum:
             got = f"{self.minimum} to {self.maximum}"
             raise TableError("range is empty", got=got, expected="minimum below maximum", at=("maximum",))

@@ -54,7 +54,7 @@ def judge(
         return state, "allowed"
     if isinstance(verdict, InputState):
         return verdict, "replaced"
-    if verdict == "veto":
+    if isinstance(verdict, str) and verdict == "veto":  # a type first: arrays compare by element
         return embodiment.inputs(embodiment.neutral), "vetoed"
     logger.error("the shield answered %r; the action is vetoed", verdict)
     return embodiment.inputs(embodiment.neutral), "failed"

@@ -83,7 +83,12 @@ def _value(name: str, kind: Any, value: Any) -> Any:
         raise TableError("wrong type", got=repr(value)[:80], expected=expected, at=(name,))
     if isinstance(value, str) and not (value.isprintable() and 0 < len(value) <= 100):
         raise TableError("not a name", got=repr(value)[:80], expected="1 to 100 printable characters", at=(name,))
-    return float(value) if wanted is float else value  # type: ignore[arg-type]
+    if wanted is not float:
+        return value
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:  # whole numbers have no bounds
+        raise TableError("too large", got=repr(value)[:80], expected="a finite number", at=(name,)) from None
 
 
 def _below(kind: Any, value: Any, *at: str | int) -> Any:

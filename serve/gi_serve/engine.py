@@ -131,9 +131,9 @@ class Engine:
     def open_session(self, options: SessionOptions, sink: Sink) -> Session:
         """Give a new session a slot. Raises Problem when there is none, or when it would make others late."""
         self.adapters.for_session(options.adapter)  # raises before its body is looked for
-        body = self.robots.body_of(options)
+        robot = self.robots.make(options)  # which may refuse, so before there is a slot to lose
         session = self._take_slot(options, sink)
-        self.robots.open(session, body)
+        self.robots.open(session, robot)
         session.recording = self._recorder.begin(self.stepper, session.adapter) if self._recorder is not None else None
         return session
 

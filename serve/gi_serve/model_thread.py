@@ -120,7 +120,8 @@ class ModelThread:
 
     def _step(self, entries: Sequence[Entry]) -> None:
         started_ns = stepped_ns = time.monotonic_ns()
-        slots, steps = [entry.slot for entry in entries], None
+        slots = [entry.slot for entry in entries]
+        steps: Steps | None
         try:
             for entry in entries:
                 if entry.opens or entry.slot in self._unsound:
@@ -129,11 +130,12 @@ class ModelThread:
             frames = _batch(entries)
             stepped_ns = time.monotonic_ns()
             steps = _by_tick(self._stepper.step(frames, slots))
-        except Exception:  # whatever the model raises ends this batch, not the server
+            done_ns = time.monotonic_ns()
+            judged = {} if self._judge is None else self._judge(entries, steps.tokens)
+        except Exception:  # whatever the model, or a shield, raises ends this batch, not the server
             logger.exception("the model failed on a batch of %d", len(entries))
             self._unsound.update(slots)
-        done_ns = time.monotonic_ns()
-        judged = {} if steps is None or self._judge is None else self._judge(entries, steps.tokens)
+            steps, judged, done_ns = None, {}, time.monotonic_ns()
         outcome = Outcome(entries, steps, started_ns, stepped_ns, done_ns, judged)
         self._loop.call_soon_threadsafe(self._finished, outcome)
 

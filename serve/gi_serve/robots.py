@@ -68,10 +68,15 @@ class Robots:
         fps = self._stepper.fps if adapter is None else adapter.fps
         return None if body is None else check_body(body, fps)
 
-    def open(self, session: Session, body: Embodiment | None) -> None:
-        """Let `session` drive `body`."""
-        if body is not None:
-            self._add(session, RobotSession(body))
+    def make(self, options: SessionOptions) -> RobotSession | None:
+        """What a session drives, at rest; None for a game. Raises Problem, and GiError for a body that cannot be."""
+        body = self.body_of(options)
+        return None if body is None else RobotSession(body)
+
+    def open(self, session: Session, robot: RobotSession | None) -> None:
+        """Let `session` drive `robot`."""
+        if robot is not None:
+            self._add(session, robot)
 
     def fork(self, session: Session, fork: Session) -> None:
         """Let `fork` drive a body of its own, in the state of that of `session`."""

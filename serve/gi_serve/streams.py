@@ -234,6 +234,9 @@ class Streams:
     def closed(self, session: Session, reason: str) -> None:
         """Say goodbye; the connection ends with its last stream, unless the client closed that one itself."""
         stream_id = session.options.stream_id
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.session is not session:  # it ended before it was a stream
+            return
         del self._streams[stream_id]
         self.outbox.forget_answer(stream_id)
         self._send("session.closed", stream_id=stream_id, reason=reason)

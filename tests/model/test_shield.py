@@ -44,6 +44,7 @@ def raising(*_: Any) -> Any:
         ("veto", "vetoed", [0.0, 0.0]),
         (False, "failed", [0.0, 0.0]),
         ("go", "failed", [0.0, 0.0]),
+        (np.array([1.0, 0.5]), "failed", [0.0, 0.0]),  # a command is no input state
     ],
 )
 def test_its_answer_is_what_counts(answer: Any, outcome: Outcome, command: list[float]) -> None:

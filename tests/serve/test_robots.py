@@ -410,12 +410,19 @@ def broken(**changes: Any) -> dict[str, Any]:
     return rover().to_dict() | changes
 
 
+def stretched(**limits: float) -> dict[str, Any]:
+    first, *others = rover().to_dict()["actuators"]
+    return broken(actuators=[first | limits, *others])
+
+
 @pytest.mark.parametrize(
     ("embodiment", "said"),
     [
         (broken(fps="fast"), "fps"),
         (broken(actuators=[]), "actuators"),
         (broken(wings=2), "wings"),
+        (broken(fps=10**400), "fps"),
+        (stretched(neutral=1e39, maximum=2e39), "neutral"),
         ({}, "missing"),
         (rover(fps=10.0, watchdog_ms=300.0).to_dict(), "the model 20"),
     ],
@@ -423,8 +430,10 @@ def broken(**changes: Any) -> dict[str, Any]:
 def test_a_body_that_cannot_be_driven_is_refused(
     running: Running, http: httpx.Client, embodiment: dict[str, Any], said: str
 ) -> None:
+    num_sessions = len(running.engine.sessions)
     refused = http.post("/v1/sessions", json={"embodiment": embodiment})
     assert refused.status_code == 422
+    assert len(running.engine.sessions) == num_sessions
     assert said in refused.json()["detail"]
     assert "internal" not in refused.json()["type"]
     with open_stream(running) as connection:
