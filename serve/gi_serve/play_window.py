@@ -3,6 +3,7 @@
 Whatever ends it, keys are released first: by the game's end, by the hot key, by a lost server, by an error here.
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ class WindowPlay:
 
 def play_window(session: Session, play: WindowPlay) -> tuple[EpisodePlay, str]:
     """Play until it ends; what was played, and why it ended. Raises GameError without such a window."""
+    for name in ("SIGTERM", "SIGHUP"):  # ends like Ctrl-C: a key that is down in a game stays down without its program
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     bindings = read_bindings(play.bindings) if play.bindings is not None else None
     plan = WindowPlan(play.game, play.title, play.fps or session.model.fps, bindings, hotkey=play.hotkey)
     env: Environment = WindowGame(plan, open_desktop())

@@ -141,7 +141,10 @@ def test_play_is_recorded_until_it_is_stopped(tmp_path: Path) -> None:
     assert tally.saved == ["my-game-human-000000"]
     assert is_finished(tmp_path, "my-game-human-000000")
     assert tally.ticks == len(lines) == 15
-    assert [bool(line.get("keys")) for line in lines] == [False] * 5 + [True] * 6 + [False] * 4
+    held = [bool(line.get("keys")) for line in lines]
+    assert held[:5] == [False] * 5
+    assert 1 <= sum(held) <= 6  # fewer where this machine misses ticks
+    assert not any(held[-3:])
     assert not any("KeyP" in str(line) for line in lines)
     assert record(tmp_path, FakeDesktop(), during).saved == ["my-game-human-000001"]
 
@@ -202,7 +205,10 @@ def test_a_machine_that_is_busy_skips_ticks_and_says_so(tmp_path: Path) -> None:
 
     def during(tally: WindowTally) -> None:
         if tally.ticks == 3:
-            time.sleep(0.1)  # five ticks
+            time.sleep(0.06)  # three ticks
+            desktop.ears[0].press("KeyE")  # in one that is missed
+            desktop.ears[0].release("KeyE")
+            time.sleep(0.06)
         if tally.ticks >= 8:
             raise StopIteration
 
@@ -210,6 +216,7 @@ def test_a_machine_that_is_busy_skips_ticks_and_says_so(tmp_path: Path) -> None:
     times = [int(str(line["t_ns"])) for line in labels(tmp_path)]
     assert max(b - a for a, b in pairwise(times)) >= 80_000_000
     assert all(t_ns % 20_000_000 == 0 for t_ns in times)
+    assert not any("KeyE" in str(line) for line in labels(tmp_path))
     assert len(list(tmp_path.glob("*.mp4"))) >= 2
 
 

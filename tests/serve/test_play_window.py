@@ -14,7 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gi_data.desktop.window_game import WindowGame, WindowPlan
+from gi_data.desktop.x11 import X11Desktop
 from gi_data.envs.realtime import RealTimeEnvironment
+from gi_data.ingest.events import Snapshot
 from gi_model.actions import NEUTRAL, ActionSpace, InputState
 from gi_model.errors import ServeError
 from gi_model.stepper import Steps
@@ -29,11 +31,11 @@ GI = [sys.executable, "-c", "from gi_model.cli import main; main()"]
 
 
 class Turner(HistoryStepper):
-    """Turns to the right, whatever it sees."""
+    """Walks and turns to the right, whatever it sees."""
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
         super().step(frames, slots)
-        tokens = ActionSpace().encode(InputState(motion=(30, 0)))
+        tokens = ActionSpace().encode(InputState(frozenset({"KeyW"}), motion=(30, 0)))
         return Steps(np.stack([tokens] * len(slots)), np.ones((len(slots), len(FACTORS)), np.float32))
 
 
@@ -78,16 +80,35 @@ def test_what_a_person_did_enters_the_models_past() -> None:
 
 @needs_game
 @pytest.mark.slow
-def test_a_served_model_plays_a_real_game_until_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_served_model_plays_a_real_game_until_it_is_ended(
+    ending: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with virtual_screen(monkeypatch), doom_in_a_window(tmp_path), serving(Turner()) as running:
         command = [*GI, "play", "doom/window", "--window", TITLE, "--server", running.url, "--json"]
         player = subprocess.Popen([*command, "--record", str(tmp_path / "film")], stdout=subprocess.PIPE, text=True)
         wait_until(lambda: running.engine.metrics.frames > 20, seconds=30)
-        press("key", "F10")
-        time.sleep(1)
-        player.send_signal(signal.SIGINT)
+        assert keys_down() == {"KeyW"}
+        if ending == signal.SIGINT:
+            press("key", "F10")
+            time.sleep(1)
+        player.send_signal(ending)
         told = json.loads(player.communicate(timeout=20)[0])
+        assert not keys_down()
     assert player.returncode == 0
     assert told["summary"]["num_answers"] >= 20
     lines = [json.loads(line) for line in next((tmp_path / "film").glob("*.jsonl")).read_text().splitlines()]
     assert sum(line.get("motion") == [30, 0] for line in lines) >= 10
+
+
+def keys_down() -> frozenset[str]:
+    """What the X server holds down."""
+    desktop = X11Desktop()
+    ear = desktop.listen()
+    try:
+        (first, *_rest) = ear.take()
+    finally:
+        ear.close()
+        desktop.close()
+    assert isinstance(first, Snapshot)
+    return first.held

@@ -182,6 +182,7 @@ class PortableEar:
         self._events: deque[Event] = deque()
         self._on_press = on_press
         self._at: tuple[int, int] | None = None
+        self._down: set[str] = set()
         self._names = {mouse.Button[theirs]: ours for ours, theirs in _BUTTONS.items()}
         self._listeners: list[Any] = [
             keyboard.Listener(
@@ -207,8 +208,9 @@ class PortableEar:
             listener.stop()
 
     def _switch(self, control: str | None, *, is_down: bool) -> None:
-        if control is None:
+        if control is None or (is_down and control in self._down):  # a key that is held repeats
             return
+        (self._down.add if is_down else self._down.discard)(control)
         self._events.append((Press if is_down else Release)(time.monotonic_ns(), control))
         if is_down:
             self._on_press(control)

@@ -1,8 +1,8 @@
 """`record_window`: a person plays any game in its window, and the play is recorded as it happens, or just after.
 
 A tick's frame is what the window showed at its start, its label what was held until the next. Only bound controls are
-kept, and nothing at all while the window has not the focus: what is typed elsewhere is nobody's business, and what lies
-over the window is no game. With `last_s` nothing reaches the disk until the save key (or SIGUSR1) asks for the last
+kept, and nothing at all while another window has the focus: what is typed there is nobody's business. What the desktop
+draws over the game (a notification) is in the picture. With `last_s` nothing reaches the disk until the save key (or SIGUSR1) asks for the last
 seconds: the best clips are known only afterwards.
 """
 
@@ -136,6 +136,8 @@ class _Recorder:
                 yield PlayedTick(small, self._bindings.restrict(state), due_ns - began_ns, known, is_cut)
             is_cut = not is_kept or num_missed > 0
             number += 1 + num_missed
+            if num_missed:
+                person.state_until(began_ns + number * period_ns)  # what was done in missed ticks is in none
             self._on_change(self.tally)
 
     def _heard(self, control: str) -> None:
