@@ -55,6 +55,9 @@ def take_demonstrations(
     train, held_out = (_recordings(table, split, seed) for split in ("train", "val"))
     if episodes is not None or not held_out:
         train, held_out = _divide(train, episodes, source)
+    if not train:
+        do = "Record more (gi record, gi shard): one to learn from and one held out at least."
+        raise CorpusError(f"too few demonstrations in {source}", got=f"{len(held_out)}, all held out", do=do)
     chosen = pc.is_in(table["recording_id"], pa.array((*train, *held_out), pa.string()))
     table = _with_splits(table.filter(chosen), held_out)
     write_view(destination, table, [catalog])
@@ -70,13 +73,12 @@ def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> 
     inputs to actuators, at another rate, with controls that drive nothing, or with commands outside its range.
     """
     corpus = Corpus(demonstrations.folder)
-    body = given
-    for row in _rows(corpus):
-        own = read_embodied(corpus.read_metadata(row).info.extra, row.key)
-        if body is None:
-            body = own
-        if body is None:
-            continue
+    rows = list(_rows(corpus))
+    owns = [read_embodied(corpus.read_metadata(row).info.extra, row.key) for row in rows]
+    body = given or next((own for own in owns if own is not None), None)
+    if body is None:
+        return None
+    for row, own in zip(rows, owns, strict=True):
         if own is not None and _map_of(own) != _map_of(body):
             do = "Give the embodiment that it was recorded with; limits may differ, what an input commands may not."
             what = f"clip {row.key} was recorded with another body than {body.name}"

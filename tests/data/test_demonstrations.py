@@ -130,6 +130,21 @@ def test_clips_know_their_body(barcodes: Barcodes, make_corpus: MakeCorpus, tmp_
         body_of(found, body(reversed_turn, LOOK, GO))
 
 
+def test_play_of_a_game_enters_no_body_whatever_comes_first(
+    barcodes: Barcodes, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    """It has controls that drive nothing there."""
+    for name, extra in (("a-game", {}), ("b-game", {}), ("c-rover", embodied(body(TURN, LOOK)))):
+        with RecordingWriter(tmp_path / "recordings", name, barcodes.info(extra=extra)) as writer:
+            for tick in range(6):
+                state = barcodes.state(tick)
+                held = state if not extra else replace(state, keys=frozenset(), buttons=frozenset())
+                writer.append(barcodes.frame(tick), held, t_ns=tick * 50_000_000)
+    found = take_demonstrations(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), tmp_path / "view")
+    with pytest.raises(CorpusError, match=r"clip [ab]-game-0000 holds what drives no rover"):
+        body_of(found)
+
+
 def test_ticks_that_are_not_the_players_may_hold_anything(
     barcodes: Barcodes, make_corpus: MakeCorpus, tmp_path: Path
 ) -> None:

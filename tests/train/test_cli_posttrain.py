@@ -38,7 +38,7 @@ def run(base: Path, corpus_path: Path, tmp_path_factory: pytest.TempPathFactory)
     out = tmp_path_factory.mktemp("runs") / "maze"
     result = gi("posttrain", "--base", base, "--data", corpus_path, "--out", out, *SMALL, "--json")
     assert result.exit_code == 0, result.output
-    facts = json.loads(result.output.splitlines()[-1])
+    facts = json.loads(result.stdout)
     assert (facts["folder"], facts["step"]) == (str(out / "adapter"), 3)
     assert facts["best_step"] in (0, 3)
     assert isinstance(facts["best_step"], int)

@@ -1,7 +1,9 @@
 """`gi posttrain`: adapt a policy to a game or a body from a few demonstrations."""
 
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -86,7 +88,8 @@ def posttrain_command(
     from gi_train.posttrain import posttrain  # seconds of imports: only once settings and data are known to be good
     from gi_train.trainee import Trainee
 
-    result = posttrain(Trainee.start(base, demonstrations, out=out, config=config, body=body))
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):  # where progress goes
+        result = posttrain(Trainee.start(base, demonstrations, out=out, config=config, body=body))
     if result.stopped:
         typer.echo(f"stopped at step {result.step}, saved; run the same command to go on", err=True)
         raise typer.Exit(ExitCode.STOPPED)

@@ -79,8 +79,8 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
         best = values.get("best", inf)
         values.update(found)
         if found["nll"] < best:
-            values.update(best=found["nll"], best_step=float(step))
             trainee.save({"step": step, "held-out nats a tick": f"{found['nll']:.3f}"})
+            values.update(best=found["nll"], best_step=float(step))
         since += time.perf_counter() - begun
 
     def is_done() -> bool:
@@ -125,7 +125,7 @@ def posttrain(trainee: Trainee) -> PosttrainResult:
             stop.agreed = stop.asked
             saver.poll(*saver.flags)
             if step % train.save_every == 0 or is_done() or stop.agreed:
-                saver.start(Position(step, reader.state_dict(), step, train.optimizer, values))
+                saver.start(Position(step, reader.state_dict(), step, train.optimizer, dict(values)))
         saver.close()
 
     # ================================================================ the end
