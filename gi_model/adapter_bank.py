@@ -74,22 +74,24 @@ class _Updates:
         size = max(capacity, self.lora_a.shape[0]), max(rank, self.lora_a.shape[1])
         if size == self.lora_a.shape[:2]:
             return False
-        lora_a, lora_b = self.lora_a, self.lora_b
-        self.lora_a = lora_a.new_zeros(*size, *lora_a.shape[2:])
-        self.lora_b = lora_b.new_zeros(size[0], lora_b.shape[1], size[1], *lora_b.shape[3:])
-        self.lora_a[: lora_a.shape[0], : lora_a.shape[1]] = lora_a
-        self.lora_b[: lora_b.shape[0], :, : lora_b.shape[2]] = lora_b
+        old_a, old_b = self.lora_a, self.lora_b
+        lora_a = old_a.new_zeros(*size, *old_a.shape[2:])
+        lora_b = old_b.new_zeros(size[0], old_b.shape[1], size[1], *old_b.shape[3:])
+        lora_a[: old_a.shape[0], : old_a.shape[1]] = old_a
+        lora_b[: old_b.shape[0], :, : old_b.shape[2]] = old_b
+        self.lora_a, self.lora_b = lora_a, lora_b  # both or none: memory may run out in between
         return True
 
     def put(self, place: int, lora_a: Tensor, lora_b: Tensor) -> None:
         """Write an adapter's update, into a place that is zero."""
-        self.lora_a[place, : lora_a.shape[0]], self.lora_b[place, :, : lora_b.shape[1]] = lora_a, lora_b
         self.taken.add(place)
+        self.lora_a[place, : lora_a.shape[0]], self.lora_b[place, :, : lora_b.shape[1]] = lora_a, lora_b
 
     def drop(self, place: int) -> bool:
-        """Make the place zero again; whether none is taken now."""
-        self.lora_a[place], self.lora_b[place] = 0, 0
-        self.taken.discard(place)
+        """Make the place zero again, if it is taken; whether none is now."""
+        if place in self.taken:
+            self.lora_a[place], self.lora_b[place] = 0, 0
+            self.taken.remove(place)
         return not self.taken
 
     def remove(self) -> None:
@@ -180,7 +182,8 @@ class AdapterBank:
         """Load `adapter`, as `name` if it is not to have its own; whether tensors moved that a CUDA graph may hold.
 
         Raises ConfigError if the name is taken or the policy has an adapter attached, BaseMismatchError or
-        CheckpointError if it does not fit the policy.
+        CheckpointError if it does not fit the policy, and then nothing moved. Whatever else fails half-way, as memory
+        does, leaves none of the adapter behind, but tensors may have moved.
         """
         name = name or adapter.config.name
         if self._policy.attached is not None:
@@ -190,9 +193,13 @@ class AdapterBank:
         config = replace(adapter.config, name=name)
         check_fit(self._policy, adapter)
         place = next(free for free in range(1, len(self._places) + 2) if free not in self._places.values())
-        moved = [self._make_room(place)]
-        moved += [self._add_update(path, place, adapter) for path in adapter.config.targets]
-        moved += [self._add_replacement(path, place, adapter) for path in adapter.config.replaced]
+        try:
+            moved = [self._make_room(place)]
+            moved += [self._add_update(path, place, adapter) for path in adapter.config.targets]
+            moved += [self._add_replacement(path, place, adapter) for path in adapter.config.replaced]
+        except BaseException:
+            self._clear(place)
+            raise
         self._places[name], self._configs[name] = place, config
         return any(moved)
 
@@ -200,8 +207,7 @@ class AdapterBank:
         """Unload `name`; whether tensors went that a CUDA graph may hold. Raises ConfigError on an unknown name."""
         place, config = self.place_of(name), self._configs[name]
         del self._places[name], self._configs[name]
-        is_last = [self._drop(hooks, place) for hooks in (self._updates, self._replacements)]
-        return bool(config.replaced) or any(is_last)
+        return self._clear(place) or bool(config.replaced)
 
     @contextmanager
     def playing(self, ids: Tensor | None) -> Iterator[None]:
@@ -213,6 +219,11 @@ class AdapterBank:
         finally:
             self._rows.ids = self._rows.groups = None
             self._rows.updates.clear()
+
+    def _clear(self, place: int) -> bool:
+        """Leave nothing in `place`; whether some hook lost its last."""
+        is_last = [self._drop(hooks, place) for hooks in (self._updates, self._replacements)]
+        return any(is_last)
 
     @staticmethod
     def _drop(hooks: "dict[str, _Updates] | dict[str, _Replacements]", place: int) -> bool:
@@ -226,9 +237,10 @@ class AdapterBank:
         """Every stack has every place, also that of an adapter which leaves its module alone."""
         if place < self._capacity:
             return False
-        self._capacity *= 2
+        capacity = 2 * self._capacity
         for updates in self._updates.values():
-            updates.make_room(self._capacity, 1)
+            updates.make_room(capacity, 1)
+        self._capacity = capacity
         return bool(self._updates)
 
     def _add_update(self, path: str, place: int, adapter: Adapter) -> bool:

@@ -12,7 +12,7 @@ from gi_model.adapter_bank import AdapterBank
 from gi_model.adapters import Adapter, AdapterConfig
 from gi_model.calibration import Calibration, load_calibration
 from gi_model.checkpoint import load_policy
-from gi_model.errors import ConfigError
+from gi_model.errors import ConfigError, GiError
 from gi_model.graphed_step import GraphedStep
 from gi_model.policy import Policy
 from gi_model.sampling import Draw, Points
@@ -64,8 +64,15 @@ class PolicyStepper:
         """
         if self._graphed is not None and self._graphed.is_fused:
             raise ConfigError("a fused step takes no adapters", do="Use graphs without fusing.")
-        if self._bank.add(adapter, name) and self._graphed is not None:
-            self._graphed.forget_adapters()
+        moved = True  # so it may have, if it fails half-way
+        try:
+            moved = self._bank.add(adapter, name)
+        except GiError:  # a refusal
+            moved = False
+            raise
+        finally:
+            if moved and self._graphed is not None:
+                self._graphed.forget_adapters()
 
     def remove_adapter(self, name: str) -> None:
         """Unload `name`; streams that play with it cannot be stepped any more. Raises ConfigError if it is unknown."""

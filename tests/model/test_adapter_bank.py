@@ -1,11 +1,13 @@
 """Laws of many adapters at once: a mixed batch equals each row alone, and a base row beside others the base alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gi_model.adapter_bank import FIRST_CAPACITY
 from gi_model.adapters import Adapter
@@ -151,6 +153,52 @@ def test_what_is_unknown_taken_or_foreign_is_refused_and_changes_nothing() -> No
     assert all((one.tokens == other.tokens).all() for one, other in zip(before, after, strict=True))
 
 
+class NoMemoryError(RuntimeError):
+    """Stands in for a GPU whose memory is full."""
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> None:
+    """Let the `call`-th call of `owner`'s `name` run out of memory, and those before it do their work."""
+    real, calls = getattr(owner, name), iter(range(1, 1000))
+
+    def run_out(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == call:
+            raise NoMemoryError
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, run_out)
+
+
+@pytest.mark.parametrize("num_loaded", [1, FIRST_CAPACITY - 1], ids=["with room", "with full stacks"])
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [(Tensor, "new_zeros", 2), (Tensor, "new_zeros", 5), (Adapter, "update", 2), (Adapter, "parameters", 2)],
+)
+def test_an_adapter_that_fails_half_way_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, num_loaded: int, owner: object, name: str, call: int
+) -> None:
+    """Memory runs out between two tensors of one stack, of two modules, or of two copies; all play on right."""
+    stepper, policy = PolicyStepper(make_policy(), num_slots=3), make_policy()
+    for seed in range(num_loaded):
+        stepper.add_adapter(make_adapter(policy, seed, targets=LINEAR[:2], replaced=()), f"loaded-{seed}")
+    before = play_together(stepper, ["loaded-0", None])
+    fail_at(monkeypatch, owner, name, call)
+    with pytest.raises(NoMemoryError):
+        stepper.add_adapter(make_adapter(policy, 99, rank=5), "too-much")
+    monkeypatch.undo()
+    assert len(stepper.adapters) == num_loaded
+    hooked = {path for path, module in stepper.policy.named_modules() if module._forward_hooks}
+    assert hooked == set(LINEAR[:2])
+    following = make_adapter(policy, 100, targets=LINEAR[1:3], replaced=())  # takes the place, and leaves modules alone
+    stepper.add_adapter(following, "following")
+    after = play_together(stepper, ["loaded-0", None, "following"])
+    for row in range(2):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one.tokens[row], other.tokens[row])
+    attach(policy, following)
+    assert_row(after, 2, play_alone(policy, 2))
+
+
 def test_a_stream_whose_adapter_is_gone_is_not_stepped_as_something_else() -> None:
     stepper = make_stepper()
     stepper.open(0, Sampling(), "full")
@@ -188,6 +236,25 @@ def test_graphs_serve_any_mix_and_are_captured_anew_only_where_tensors_moved() -
     assert capture.num_captures == 3
     check([None, None, None])
     assert capture.num_captures == 3  # the base's graph stood
+
+
+def test_graphs_are_captured_anew_after_a_failure_half_way_and_stand_after_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stepper, capture = make_stepper(), RecordedCapture()
+    state = stepper.policy.empty_state(3)
+    stepper._graphed = GraphedStep(stepper.policy, state, bank=stepper._bank, capture=capture)
+    stepper._state = state
+    play_together(stepper, ["full", None])
+    with pytest.raises(ConfigError, match="that name is loaded"):
+        stepper.add_adapter(make_adapter(stepper.policy), "full")
+    play_together(stepper, ["full", None])
+    assert capture.num_captures == 1
+    fail_at(monkeypatch, Adapter, "update", 2)
+    with pytest.raises(NoMemoryError):
+        stepper.add_adapter(make_adapter(stepper.policy, 7, rank=6), "too-much")  # the first module's stacks moved
+    play_together(stepper, ["full", None])
+    assert capture.num_captures == 2
 
 
 def test_a_policy_that_cannot_take_another_adapter_says_so() -> None:
