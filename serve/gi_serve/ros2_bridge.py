@@ -5,7 +5,8 @@
 
 The images go on as the camera compressed them. Whichever side is lost, the driver goes to neutral, and says so as long
 as anybody hears; a robot must go to neutral by itself too when `cmd_vel` falls silent, because nobody can tell it. A
-joystick that falls silent while a person has it stops the robot until it is back: the policy does not take over.
+joystick that falls silent while a person has it stops the robot until it is back: the policy does not take over. What
+the stop button stopped only the release button releases, whatever fell silent, or was opened again, in between.
 """
 
 import logging
@@ -75,6 +76,7 @@ class Ros2Bridge:
         self._changed, self._is_over = threading.Condition(), threading.Event()
         self._joy: tuple[JoyReading, float] | None = None
         self._is_orphaned = False  # the person's joystick fell silent
+        self._is_stopped = False  # by the stop button, until the release button
 
     def _check(self, body: Embodiment | None) -> Embodiment:
         if body is None:
@@ -138,9 +140,12 @@ class Ros2Bridge:
         while not self._is_over.wait(SECONDS_TO_RETRY):
             try:
                 self._session = self._client.session(self._wanted)
-                return
             except ServeError as error:
                 logger.warning("no server: %s", error)
+                continue
+            if self._is_stopped:
+                self._stop_session()
+            return
 
     # ------------------------------------------------------------------ what ROS says (the link's thread)
 
@@ -163,8 +168,11 @@ class Ros2Bridge:
         self._joy = reading, time.monotonic()
         if reading.stops:
             self._stop_robot()
-        elif reading.releases or self._is_orphaned:
+        elif reading.releases:
             self._release_robot()
+        elif self._is_orphaned and not self._is_stopped:
+            self._is_orphaned = False
+            self.driver.release()
         if reading.takes_over:
             command = self.body.command(reading.state)
             clamps = np.zeros((self.body.num_actuators, 4), bool)
@@ -178,8 +186,8 @@ class Ros2Bridge:
     # ------------------------------------------------------------------ the person
 
     def _person(self) -> InputState | None:
-        """What the person holds, while they have the robot; nothing, if they lost it."""
-        if self._is_orphaned:
+        """What the person holds, while they have the robot; nothing, if they lost or stopped it."""
+        if self._is_orphaned or self._is_stopped:
             return self.body.inputs(self.body.neutral)
         if self._joy is None or not self._joy[0].takes_over:
             return None
@@ -187,7 +195,7 @@ class Ros2Bridge:
 
     def _watch_joy(self) -> None:
         """Stop the robot if the joystick fell silent in the person's hands."""
-        if self._joy is None or not self._joy[0].takes_over or self._is_orphaned:
+        if self._joy is None or not self._joy[0].takes_over or self._is_orphaned or self._is_stopped:
             return
         if time.monotonic() - self._joy[1] > self.body.watchdog_ms / 1e3:
             logger.warning("the joystick fell silent: the robot is stopped until it is back")
@@ -195,17 +203,19 @@ class Ros2Bridge:
             self.driver.stop()
 
     def _stop_robot(self) -> None:
-        self._is_orphaned = False
+        self._is_stopped, self._is_orphaned = True, False
         self.driver.stop()
+        self._stop_session()
+
+    def _stop_session(self) -> None:
         with suppress(ServeError):
             self._session.stop()
 
     def _release_robot(self) -> None:
-        was_orphaned, self._is_orphaned = self._is_orphaned, False
+        self._is_stopped = self._is_orphaned = False
         self.driver.release()
-        if not was_orphaned:
-            with suppress(ServeError):
-                self._session.release()
+        with suppress(ServeError):
+            self._session.release()
 
     def _publish(self, command: NDArray[np.float32]) -> None:
         self.link.publish(self.config.command_topic, self._twist.message(command))

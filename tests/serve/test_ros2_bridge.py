@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -175,6 +176,48 @@ def test_a_joystick_that_falls_silent_in_a_persons_hands_stops_the_robot(running
         wait_until(lambda: bridge._is_orphaned and robot.velocity == (0.0, 0.0))
         wait_until(lambda: hold() == (0.5, 0.0))  # it is back
         assert not bridge._is_orphaned
+
+
+def stop_by_button(robot: Robot) -> None:
+    """A person takes over, drives, and presses stop, as often as it takes to be heard."""
+
+    def hold(*buttons: int) -> tuple[float, float]:
+        robot.feel(TAKEOVER, *buttons, left_y=0.5)
+        return robot.velocity
+
+    wait_until(lambda: hold() == (0.5, 0.0))
+    wait_until(lambda: hold(STOP) == (0.0, 0.0))
+
+
+def test_a_joystick_that_comes_back_does_not_release_what_its_stop_button_stopped(running: Running) -> None:
+    with driving(running.url, PAD, joy_topic=JOY) as (robot, _):
+        stop_by_button(robot)
+        (session,) = running.engine.sessions.values()
+        before = session.last_seq
+        wait_until(lambda: session.last_seq > before + 12)  # at 20 a second: two silences that the watchdog would see
+        for _ in range(40):
+            robot.feel(TAKEOVER, left_y=0.5)
+            assert robot.velocity == (0.0, 0.0)
+            time.sleep(0.01)  # the joystick's rate
+        wait_until(lambda: session.robot is not None and session.robot.envelope.is_stopped)
+
+        def release() -> bool:
+            robot.feel(RELEASE, TAKEOVER, left_y=0.5)
+            return robot.velocity == (0.5, 0.0)
+
+        wait_until(release)
+        wait_until(lambda: session.robot is not None and not session.robot.envelope.is_stopped)
+
+
+def test_a_new_session_is_stopped_as_the_one_before_was(running: Running) -> None:
+    with driving(running.url, PAD, joy_topic=JOY) as (robot, _):
+        stop_by_button(robot)
+        (session,) = running.engine.sessions.values()
+        running.engine._loop.call_soon_threadsafe(partial(running.engine.close_session, session, reason="idle"))
+        wait_until(lambda: bool(running.engine.sessions) and session.id not in running.engine.sessions)
+        (new,) = running.engine.sessions.values()
+        wait_until(lambda: new.robot is not None and new.robot.envelope.is_stopped)
+        assert robot.velocity == (0.0, 0.0)
 
 
 def test_nonsense_from_ros_is_counted_and_changes_nothing(running: Running) -> None:
