@@ -7,6 +7,7 @@ only if its bytes, shape, and a plain number type agree. Rejected: msgpack-numpy
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -26,15 +27,16 @@ ACTION_NAMES: Final = (
     *("gamepad.left_trigger", "gamepad.right_trigger"),
 )
 _LIMITS: Final = {"max_array_len": 4096, "max_map_len": 256, "max_str_len": 65536, "max_ext_len": 0}
-_NUMBERS: Final = "buif"  # kinds of dtype
+_NUMBERS: Final = re.compile(r"[<>|=]?[buif][0-9]{1,2}")  # dtypes: numpy reads other texts as a language of its own
 _MAX_DIMENSIONS: Final = 4
+_MAX_DEPTH: Final = 16  # maps in maps
 
 
 def read_observation(data: bytes) -> dict[str, Any]:
     """An observation. Raises ProtocolError on anything else."""
     try:
         found = msgpack.unpackb(data, object_hook=_to_array, strict_map_key=False, **_LIMITS)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:  # its own errors are among them
+    except Exception as error:  # no list of what a stranger's bytes can make msgpack and numpy raise is complete
         raise ProtocolError(
             "not an observation", got=str(error)[:200], expected="a msgpack map, as openpi sends it"
         ) from None
@@ -46,7 +48,7 @@ def read_observation(data: bytes) -> dict[str, Any]:
 def find_frame(observation: Mapping[str, Any]) -> Frame:
     """The first picture of an observation, in the order in which it was packed: uint8 (H, W, 3) or (3, H, W).
 
-    Raises ProtocolError if there is none.
+    Raises ProtocolError if there is none, or if maps are nested too deep to look for it.
     """
     for _name, value in _walk(observation):
         if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 3:
@@ -74,13 +76,16 @@ def pack_map(fields: Mapping[str, Any]) -> bytes:
     return packed
 
 
-def _walk(found: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value and its name, `outer/inner`."""
-    if isinstance(found, dict):
-        for key, value in found.items():
-            yield from _walk(value, f"{name}/{key}" if name else str(key)[:64])
+def _walk(found: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    """Every value and its name, `outer/inner`. Raises ProtocolError."""
+    if not isinstance(found, dict):
+        yield "/".join(names), found
+    elif len(names) > _MAX_DEPTH:
+        expected = f"at most {_MAX_DEPTH} maps in a map"
+        raise ProtocolError("not an observation", got="a map deeper than that", expected=expected)
     else:
-        yield name, found
+        for key, value in found.items():
+            yield from _walk(value, *names, str(key)[:64])
 
 
 def _to_array(found: dict[Any, Any]) -> Any:
@@ -93,8 +98,10 @@ def _to_array(found: dict[Any, Any]) -> Any:
         raise ValueError("an array without bytes, dtype, and shape")
     if len(shape) > _MAX_DIMENSIONS or not all(type(side) is int and side >= 0 for side in shape):
         raise ValueError(f"an array of shape {shape[:8]}")
+    if _NUMBERS.fullmatch(dtype) is None:
+        raise ValueError(f"an array of {dtype[:40]!r}")
     kind = np.dtype(dtype)
-    if kind.kind not in _NUMBERS or math.prod(shape) * kind.itemsize != len(data):
+    if math.prod(shape) * kind.itemsize != len(data):
         raise ValueError(f"{len(data)} bytes for an array {kind} {shape}")
     return np.frombuffer(data, kind).reshape(shape)
 

@@ -110,7 +110,9 @@ def test_a_full_server_says_so_at_the_handshake() -> None:
         assert json.loads(refused.value.response.body or b"")["type"] == "urn:gi:problem:capacity-full"
 
 
-@pytest.mark.parametrize("bad", [b"", b"\xc1", b"\x91" * 5000, pack_map({"state": 1}), "text"])
+@pytest.mark.parametrize(
+    "bad", [b"", b"\xc1", b"\x91" * 5000, b"\x81\xa1m" * 1010 + b"\x01", pack_map({"state": 1}), "text"]
+)
 def test_a_bad_observation_is_told_in_words_and_the_session_lives_on(bad: bytes | str) -> None:
     with serving(EchoStepper()) as running, connecting(running) as (connection, _):
         connection.send(bad)

@@ -25,6 +25,11 @@ def array_of(data: bytes, dtype: Any, shape: Any) -> bytes:
     return pack_map({"image": {b"__ndarray__": True, b"data": data, b"dtype": dtype, b"shape": shape}})
 
 
+def nested(depth: int) -> bytes:
+    """A picture in so many maps in a map, each of them {"m": ...}."""
+    return b"\x81\xa1m" * depth + pack_map({"image": FRAME})
+
+
 def test_an_observation_comes_back_as_it_was_packed() -> None:
     packed = pack_map({"observation/image": FRAME, "nested": {"state": np.ones(3)}, "prompt": "go"})
     found = read_observation(packed)
@@ -42,6 +47,27 @@ def test_the_first_picture_is_the_frame() -> None:
 def test_a_picture_may_have_its_channels_first() -> None:
     found = find_frame(read_observation(pack_map({"image": np.ascontiguousarray(np.moveaxis(FRAME, -1, 0))})))
     assert np.array_equal(found, FRAME)
+
+
+def test_a_picture_is_found_in_maps_within_reason() -> None:
+    assert np.array_equal(find_frame(read_observation(nested(16))), FRAME)
+
+
+@pytest.mark.parametrize("dtype", ["|b1", "|u1", "<u2", ">i4", "=i8", "<f2", "f4", "<f8"])
+def test_plain_numbers_are_read_as_numpy_writes_them(dtype: str) -> None:
+    values = np.array([[0, 1, 1]], dtype)
+    found = read_observation(array_of(values.tobytes(), dtype, [1, 3]))["image"]
+    assert found.dtype == values.dtype
+    assert np.array_equal(found, values)
+
+
+@given(st.text(max_size=12), st.integers(0, 8))
+def test_no_dtype_gets_past_with_anything_but_an_array_or_a_refusal(dtype: str, num_bytes: int) -> None:
+    try:
+        found = read_observation(array_of(bytes(num_bytes), dtype, [1]))["image"]
+    except ServeError:
+        return
+    assert found.dtype.kind in "buif"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +105,15 @@ def test_an_observation_without_a_picture_is_refused_by_the_names_it_has(observa
         array_of(b"abc", "|u1", [3.0]),
         array_of(b"a", "|u1", [1] * 5),
         array_of("abc", "|u1", [3]),  # type: ignore[arg-type]
+        array_of(b"abcd", ",", [1]),  # numpy parses these three, and raises SyntaxError
+        array_of(b"abcd", "(01,)f4", [1]),
+        array_of(b"abcd", "i4,,", [1]),
+        array_of(b"abc", "|u1\n", [3]),
+        array_of(b"abcd", "i4,i4", [1]),
+        array_of(b"", "|u1", [2**64 - 1, 0]),
+        nested(17),
+        nested(1010),  # as deep as msgpack goes; Python itself does not recurse so deep
+        nested(5000),
     ],
 )
 def test_bytes_that_are_no_observation_are_refused(data: bytes) -> None:
