@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gi_data.catalog import Catalog
 from gi_data.corpus import Corpus
 from gi_data.embodied import RATE_TOLERANCE, check_commands, check_rate, read_embodied
 from gi_data.index import IndexRow
+from gi_data.manifest import MANIFEST_NAME
 from gi_data.storage import Location, digest
 from gi_data.views import seen_from, write_view
 from gi_model.embodiment import Embodiment
@@ -60,10 +62,21 @@ def take_demonstrations(
         raise CorpusError(f"too few demonstrations in {source}", got=f"{len(held_out)}, all held out", do=do)
     chosen = pc.is_in(table["recording_id"], pa.array((*train, *held_out), pa.string()))
     table = _with_splits(table.filter(chosen), held_out)
+    _check_same(destination, table)
     write_view(destination, table, [catalog])
     games = tuple(sorted(table["game"].unique().to_pylist()))
     num_ticks = int(pc.sum(table["num_ticks"]).as_py())
     return Demonstrations(destination, train, held_out, num_ticks, _common_rate(table), games)
+
+
+def _check_same(destination: Path, table: pa.Table) -> None:
+    """Raise CorpusError if `destination` holds other demonstrations: something may have learned from them."""
+    if not (destination / MANIFEST_NAME).exists():
+        return
+    there = Catalog.open(destination).table
+    if not there.select(["key", "split"]).equals(table.select(["key", "split"])):
+        do = "Give the settings that it was made with, or another --out."
+        raise CorpusError(f"{destination} holds other demonstrations", got=f"{len(there)} clips", do=do)
 
 
 def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> Embodiment | None:

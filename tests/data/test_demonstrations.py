@@ -72,6 +72,13 @@ def test_the_same_draw_is_the_same_view(corpus: Path, tmp_path: Path) -> None:
     assert Corpus(first.folder).fingerprint != Corpus(other.folder).fingerprint
 
 
+def test_other_demonstrations_do_not_take_their_place(corpus: Path, tmp_path: Path) -> None:
+    taken = take_demonstrations(corpus, tmp_path, episodes=4, seed=1)
+    with pytest.raises(CorpusError, match="holds other demonstrations"):
+        take_demonstrations(corpus, tmp_path, episodes=3, seed=1)
+    assert take_demonstrations(corpus, tmp_path, episodes=4, seed=1) == taken
+
+
 @pytest.mark.parametrize("episodes", [0, 1, 9])
 def test_too_few_demonstrations_are_counted(corpus: Path, tmp_path: Path, episodes: int) -> None:
     with pytest.raises(CorpusError, match=r"too few demonstrations.*got \d recordings"):
