@@ -2,8 +2,9 @@
 
     observation (a map, nested or not, with pictures in it) -> the frame      an answer's states, or plan -> `actions`
 
-An observation is a stranger's bytes: every length is bounded before anything is allocated, and an array is looked at
-only if its bytes, shape, and a plain number type agree. Rejected: msgpack-numpy, which unpickles.
+An observation is a stranger's bytes, read on the event loop: every length is bounded before anything is allocated,
+their sum while it is read, and an array is looked at only if its bytes, shape, and a plain number type agree. Rejected:
+msgpack-numpy, which unpickles.
 """
 
 import math
@@ -26,16 +27,19 @@ ACTION_NAMES: Final = (
     *(f"gamepad.{stick}.{axis}" for stick in ("left_stick", "right_stick") for axis in "xy"),
     *("gamepad.left_trigger", "gamepad.right_trigger"),
 )
-_LIMITS: Final = {"max_array_len": 4096, "max_map_len": 256, "max_str_len": 65536, "max_ext_len": 0}
+_LIMITS: Final = {"max_array_len": 1024, "max_map_len": 256, "max_str_len": 65536, "max_ext_len": 0}
 _NUMBERS: Final = re.compile(r"[<>|=]?[buif][0-9]{1,2}")  # dtypes: numpy reads other texts as a language of its own
 _MAX_DIMENSIONS: Final = 4
 _MAX_DEPTH: Final = 16  # maps in maps
+_MAX_VALUES: Final = 4096  # in all maps and lists of a message, they themselves included
 
 
 def read_observation(data: bytes) -> dict[str, Any]:
     """An observation. Raises ProtocolError on anything else."""
     try:
-        found = msgpack.unpackb(data, object_hook=_to_array, strict_map_key=False, **_LIMITS)
+        count = _Count()
+        hooks = {"object_hook": count.see_map, "list_hook": count.see_list}
+        found = msgpack.unpackb(data, strict_map_key=False, **hooks, **_LIMITS)
     except Exception as error:  # no list of what a stranger's bytes can make msgpack and numpy raise is complete
         raise ProtocolError(
             "not an observation", got=str(error)[:200], expected="a msgpack map, as openpi sends it"
@@ -86,6 +90,28 @@ def _walk(found: Any, *names: str) -> Iterator[tuple[str, Any]]:
     else:
         for key, value in found.items():
             yield from _walk(value, *names, str(key)[:64])
+
+
+class _Count:
+    """Of one message's values: msgpack bounds each map and list, and a small message can hold very many of them."""
+
+    def __init__(self) -> None:
+        self._num_values = 0
+
+    def see_map(self, found: dict[Any, Any]) -> Any:
+        """Count it, and read the array that it may be."""
+        self._add(len(found))
+        return _to_array(found)
+
+    def see_list(self, found: list[Any]) -> list[Any]:
+        """Count it."""
+        self._add(len(found))
+        return found
+
+    def _add(self, num_values: int) -> None:
+        self._num_values += 1 + num_values
+        if self._num_values > _MAX_VALUES:
+            raise ValueError(f"more than {_MAX_VALUES} values")
 
 
 def _to_array(found: dict[Any, Any]) -> Any:

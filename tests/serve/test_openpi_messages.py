@@ -49,6 +49,27 @@ def test_a_picture_may_have_its_channels_first() -> None:
     assert np.array_equal(found, FRAME)
 
 
+@pytest.mark.parametrize(
+    "many",
+    [
+        {f"{outer}": {f"{inner}": 0 for inner in range(250)} for outer in range(250)},
+        {f"{outer}": [{}] * 100 for outer in range(50)},  # empty ones count, too
+        {f"{outer}": [[]] * 100 for outer in range(50)},
+        {f"{outer}": [0] * 1000 for outer in range(5)},
+        {"state": [0] * 1025},
+    ],
+)
+def test_many_small_values_are_refused_before_they_are_all_read(many: dict[str, Any]) -> None:
+    with pytest.raises(ServeError, match=r"more than 4096 values|exceeds max_array_len"):
+        read_observation(pack_map(many | {"image": FRAME}))
+
+
+def test_a_rich_observation_is_far_below_the_limit() -> None:
+    cameras = {f"camera_{number}": FRAME for number in range(32)}
+    rich = {"images": cameras, "state": [0.5] * 1000, "joints": {f"joint_{number}": 0.0 for number in range(200)}}
+    assert np.array_equal(find_frame(read_observation(pack_map(rich))), FRAME)
+
+
 def test_a_picture_is_found_in_maps_within_reason() -> None:
     assert np.array_equal(find_frame(read_observation(nested(16))), FRAME)
 
