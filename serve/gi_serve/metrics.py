@@ -32,7 +32,7 @@ COUNTERS: Final = {
     "dropped_frames": "Frames that gave way to newer ones",
     "deadline_misses": "Answers after the deadline",
     "step_failures": "Batches the model failed on",
-    "watchdogs": "Times a robot sent no frame in time",
+    "watchdogs": "Times a robot got no action in time",
     "stops": "Emergency stops of robots",
 }
 STAGES: Final = ("receive", "decode", "queue", "batch", "forward", "encode", "send", "total")

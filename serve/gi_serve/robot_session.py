@@ -34,6 +34,7 @@ class RobotSession:
         self.shielded: Counter[Outcome] = Counter()
         self.num_watchdogs = self.num_stops = 0
         self.planned_ns = 0  # when the newest plan was made
+        self.followed_ns = 0  # when an action was planned last, not the way to neutral; 0: never
         self.silent_since_ns = 0  # the silence for which the watchdog bit last
         self._before = self.envelope
 

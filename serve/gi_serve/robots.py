@@ -124,6 +124,7 @@ class Robots:
         self._metrics.shielded[outcome] += 1
         executed, plan = robot.follow(state, "policy" if outcome == "allowed" else "shield")
         self._count(robot, plan)
+        robot.followed_ns = robot.planned_ns
         if executed != asked and session.executed_seq != entry.frame.seq:
             self._remember(session, entry.frame.seq, executed)
         return executed, plan
@@ -197,17 +198,17 @@ class Robots:
         self._timers[session] = asyncio.get_running_loop().call_later(seconds, partial(self._watch, session))
 
     def _watch(self, session: Session) -> None:
-        """Now and then: has it fallen silent, and is it on its way to neutral?"""
+        """Now and then: did actions stop, and is it on its way to neutral? Frames that lead to none do not count."""
         robot = session.robot
         assert robot is not None
         body, now_ns, push = robot.embodiment, time.monotonic_ns(), False
-        tick_ns, left_ns = 1e9 / body.fps, body.watchdog_ms * 1e6 - (now_ns - session.active_ns)
-        is_silent = left_ns <= 0 and session.num_frames > 0 and not session.options.lockstep
-        if is_silent and robot.silent_since_ns != session.active_ns:
-            robot.silent_since_ns, push = session.active_ns, True
+        tick_ns, left_ns = 1e9 / body.fps, body.watchdog_ms * 1e6 - (now_ns - robot.followed_ns)
+        is_silent = left_ns <= 0 and robot.followed_ns > 0 and not session.options.lockstep
+        if is_silent and robot.silent_since_ns != robot.followed_ns:
+            robot.silent_since_ns, push = robot.followed_ns, True
             robot.num_watchdogs += 1
             self._metrics.watchdogs += 1
-            logger.warning("robot sent no frame in time", extra={"session": tag_of(session.id)})
+            logger.warning("robot got no action in time", extra={"session": tag_of(session.id)})
         is_returning = (is_silent or robot.envelope.is_stopped) and not robot.envelope.is_neutral
         if push or (is_returning and now_ns - robot.planned_ns >= 0.9 * tick_ns):
             self._push(session, robot, "watchdog")

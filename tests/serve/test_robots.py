@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gi_model.frames import Frame
 from gi_model.shield import Verdict
 from gi_serve.client import SessionConfig
 from gi_serve.command_plan import CommandPlan, plan_from_dict
-from gi_serve.protocol import ActionMessage, encode_frame
+from gi_serve.protocol import ActionMessage, Codec, FrameMessage, encode_frame
 from gi_serve.protocol_json import action_from_event, frame_to_event
 from gi_serve.replay import StepperReplayer, replay
 from gi_serve.schemas import RobotStop, StreamUpdate
@@ -29,7 +29,7 @@ from gi_serve.session_record import SessionRecord
 from gi_serve.streams import Streams
 from tests.model.adapter_factory import make_adapter
 from tests.model.factories import make_policy
-from tests.serve.fake_steppers import EchoStepper, HistoryStepper
+from tests.serve.fake_steppers import EchoStepper, FailingStepper, HistoryStepper
 from tests.serve.pictures import paint, png_of, see_identity
 from tests.serve.robot_bodies import PlanObserver, held, identity_of, motion_of, rover
 from tests.serve.serving import Running, serving, wait_until
@@ -324,6 +324,41 @@ def test_silence_brings_it_to_neutral_once(running: Running) -> None:
         assert observer.watch(next_action(connection).plan).all()  # and a frame ends it
         robots = [session.robot for session in running.engine.sessions.values()]
         assert [each.num_watchdogs for each in robots if each is not None] == [1]
+
+
+def undecodable(seq: int) -> FrameMessage:
+    return FrameMessage(seq, 0, Codec.PNG, b"\x89PNG, and no more")
+
+
+def failing(seq: int) -> FrameMessage:
+    return raw(seq, identity=13)
+
+
+@pytest.mark.parametrize("useless", [undecodable, failing])
+def test_frames_without_an_action_are_silence(useless: Callable[[int], FrameMessage]) -> None:
+    body = rover(watchdog_ms=150.0)
+    observer = PlanObserver(body)
+    with serving(FailingStepper()) as running, open_stream(running) as connection:
+        ask(connection, type="session.update", embodiment=body.to_dict())
+        (session,) = running.engine.sessions.values()
+        for seq in range(20):  # before the first action it is at rest, and there is nothing to end
+            connection.send(encode_frame(useless(seq)))
+            assert next_event(connection)["type"] == "error"
+            time.sleep(0.01)  # the camera's rate
+        for seq in range(20, 24):
+            connection.send(encode_frame(raw(seq, identity=FULL)))
+            observer.watch(next_action(connection).plan)
+        for seq in range(24, 500):
+            connection.send(encode_frame(useless(seq)))
+            while (event := next_event(connection))["type"] == "robot.plan":
+                observer.watch(plan_from_dict(event["plan"]))
+            assert event["type"] == "error"
+            if not observer.command.any() and not observer.rate.any():
+                break
+            time.sleep(0.01)
+        assert not observer.command.any()
+        assert session.robot is not None
+        assert session.robot.num_watchdogs == 1
 
 
 def test_a_body_that_waits_for_its_answers_may_be_silent(running: Running) -> None:
