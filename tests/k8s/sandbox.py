@@ -153,10 +153,10 @@ class _Setup:
             if Path("/", name).exists():
                 steps += [f"mkdir {root}/{name}", f"mount --rbind /{name} {root}/{name}"]
         steps += [f"mount --bind {hosts} {root}/etc/hosts", f"mkdir {root}/proc", f"mount -t proc proc {root}/proc"]
-        for folder in {str(ROOT), sys.prefix, sys.base_prefix}:
-            steps += [f"mkdir -p {root}{folder}", f"mount --rbind {folder} {root}{folder}"]
         for mount in self.workload.spec["containers"][0]["volumeMounts"]:
             steps += self._mount(mount)
+        for folder in {str(ROOT), sys.prefix, sys.base_prefix}:  # last: they may lie where a volume is mounted, in /tmp
+            steps += [f"mkdir -p {root}{folder}", f"mount --rbind {folder} {root}{folder}"]
         return "; ".join(["set -e", *steps, f"mount -o remount,ro {root}", 'exec "$@"'])
 
     def _mount(self, mount: Object) -> list[str]:
