@@ -2,8 +2,8 @@
 
 A tick's frame is what the window showed at its start, its label what was held until the next. Only bound controls are
 kept, and nothing at all while another window has the focus: what is typed there is nobody's business. What the desktop
-draws over the game (a notification) is in the picture. With `last_s` nothing reaches the disk until the save key (or SIGUSR1) asks for the last
-seconds: the best clips are known only afterwards.
+draws over the game (a notification) is in the picture. With `last_s` nothing reaches the disk until the save key (or
+SIGUSR1) asks for the last seconds: the best clips are known only afterwards.
 """
 
 import re
