@@ -31,7 +31,7 @@ def is_possible() -> bool:
 
 @dataclass
 class CleanRoot:
-    """Of one stage. Writable: what lies in `scratch`, shown at `ROOT/work`, and the folders that point into it."""
+    """Of one stage. Writable: what lies in `scratch`, shown at `ROOT/scratch`, and the folders that point into it."""
 
     path: Path
     scratch: Path
@@ -42,14 +42,14 @@ class CleanRoot:
 
     def __post_init__(self) -> None:
         self.environment |= {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
-        self.environment["UV_CACHE_DIR"] = f"/work/{self.cache.name}"
-        for name in (*HOST, "work"):
+        self.environment["UV_CACHE_DIR"] = f"/scratch/{self.cache.name}"
+        for name in (*HOST, "scratch"):
             (self.path / name).mkdir(parents=True)
         if not PYTHON.is_relative_to("/usr"):
             (self.path / PYTHON.relative_to("/")).mkdir(parents=True)
         for name in ("opt", "src", "wheels", "tmp", "srv"):
             (self.scratch / f"files-{self.path.name}" / name).mkdir(parents=True)
-            (self.path / name).symlink_to(f"/work/{self.scratch.name}/files-{self.path.name}/{name}")
+            (self.path / name).symlink_to(f"/scratch/{self.scratch.name}/files-{self.path.name}/{name}")
         (self.scratch / f"files-{self.path.name}" / "tmp").chmod(0o1777)
 
     def outside(self, inside: str) -> Path:
@@ -81,7 +81,7 @@ class CleanRoot:
         """The command line that runs `words` inside, as the stage's user, in its folder and environment."""
         root, user, group = str(self.path), *self.user.split(":")
         mounts = [f"mount --rbind /{name} {root}/{name}" for name in HOST if Path("/", name).exists()]
-        mounts += [f"mount --bind {PYTHON} {root}{PYTHON}", f"mount --bind {self.scratch.parent} {root}/work"]
+        mounts += [f"mount --bind {PYTHON} {root}{PYTHON}", f"mount --bind {self.scratch.parent} {root}/scratch"]
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         script = "; ".join(["set -e", *mounts, f'exec chroot --userspec={user}:{group} --groups= {root} "$@"'])
         inside = ["sh", "-c", f'cd {self.directory}; exec "$@"', "inside", "env", "-i", *variables, *words]

@@ -76,8 +76,12 @@ def test_a_small_campaign_of_faults_keeps_every_promise() -> None:
     args = ["bench", "faults", "--frames", "20000", "--sessions", "48", "--seconds", "12", "--json"]
     ran = CliRunner().invoke(build_app(), args)
     facts = json.loads(ran.stdout)
+    growth = "growth of the server's memory in MB"
     missed = {bar["name"] for bar in facts["bars"] if not bar["is_met"]}
-    assert missed <= {"growth of the server's memory in MB"}  # of which twelve seconds tell nothing
+    assert missed <= {
+        growth
+    }  # its bar is for minutes: within seconds a server that was just started still fills caches
+    assert next(bar["value"] for bar in facts["bars"] if bar["name"] == growth) < 40
     assert ran.exit_code == bool(missed)
     assert facts["counts"]["answers"] > 100
     assert facts["counts"]["resumed"] > 0
