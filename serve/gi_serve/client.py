@@ -33,12 +33,12 @@ from gi_serve.client_core import (
     ModelInfo,
     ResumeRefusedError,
     SessionConfig,
-    SessionFace,
     lost_error,
     newest_of,
 )
 from gi_serve.clock_offset import ClockOffset
 from gi_serve.protocol import ActionMessage, Codec
+from gi_serve.session_face import SessionFace
 
 __all__ = ["Action", "Client", "ConnectionLostError", "LateActionError", "ModelInfo", "Session", "SessionConfig"]
 FIRST_RETRY_S: Final = 0.05
@@ -116,7 +116,11 @@ class Session(SessionFace):
         return seq
 
     def latest(self, timeout_s: float = 0.0) -> Action | None:
-        """The newest answer not seen yet; waits up to `timeout_s` for one, None if there is none. Raises ServeError."""
+        """The newest answer not seen yet, None if there is none. Raises ServeError.
+
+        Waits up to `timeout_s` for the next answer, unless that of the newest frame is here: who sends a frame and then
+        waits for a tick is not a frame behind for good after one late answer.
+        """
         message = self._newest(timeout_s)
         return None if message is None else self._core.hold(message, message.num_dropped)
 
@@ -178,7 +182,14 @@ class Session(SessionFace):
     # ------------------------------------------------------------------ messages
 
     def _newest(self, timeout_s: float) -> ActionMessage | None:
-        """The newest answer that came; waits for the first."""
+        """The newest answer; where the newest frame's is not here yet, waits for one more."""
+        messages = self._read_answers(0.0)
+        if not messages or self._core.awaits_answer:
+            messages += self._read_answers(timeout_s)
+        return newest_of(messages)
+
+    def _read_answers(self, timeout_s: float) -> list[ActionMessage]:
+        """All answers that are here; waits for the first."""
         unread = self._core.take_unread()
         messages = [] if unread is None else [unread]
         give_up = time.monotonic() + timeout_s
@@ -187,7 +198,7 @@ class Session(SessionFace):
             if isinstance(message, ActionMessage):
                 messages.append(message)
             if is_over:
-                return newest_of(messages)
+                return messages
 
     def _await_event(self, kind: str) -> dict[str, Any]:
         give_up = time.monotonic() + self.config.timeout_s

@@ -29,12 +29,12 @@ from gi_serve.client_core import (
     Action,
     ResumeRefusedError,
     SessionConfig,
-    SessionFace,
     lost_error,
     newest_of,
 )
 from gi_serve.clock_offset import ClockOffset
 from gi_serve.protocol import ActionMessage
+from gi_serve.session_face import SessionFace
 
 __all__ = ["AsyncClient", "AsyncSession"]
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class AsyncSession(SessionFace):
         return seq
 
     async def latest(self, timeout_s: float = 0.0) -> Action | None:
-        """The newest answer not seen yet; waits up to `timeout_s` for one, None if there is none. Raises ServeError."""
+        """The newest answer not seen yet, None if there is none; waits as `Session.latest` does. Raises ServeError."""
         message = await self._newest(timeout_s)
         return None if message is None else self._core.hold(message, message.num_dropped)
 
@@ -165,7 +165,14 @@ class AsyncSession(SessionFace):
     # ------------------------------------------------------------------ messages
 
     async def _newest(self, timeout_s: float) -> ActionMessage | None:
-        """The newest answer that came; waits for the first."""
+        """The newest answer; where the newest frame's is not here yet, waits for one more."""
+        messages = await self._read_answers(0.0)
+        if not messages or self._core.awaits_answer:
+            messages += await self._read_answers(timeout_s)
+        return newest_of(messages)
+
+    async def _read_answers(self, timeout_s: float) -> list[ActionMessage]:
+        """All answers that are here; waits for the first."""
         unread = self._core.take_unread()
         messages = [] if unread is None else [unread]
         give_up = time.monotonic() + timeout_s
@@ -174,7 +181,7 @@ class AsyncSession(SessionFace):
             if isinstance(message, ActionMessage):
                 messages.append(message)
             if is_over:
-                return newest_of(messages)
+                return messages
 
     async def _await_event(self, kind: str) -> dict[str, Any]:
         give_up = time.monotonic() + self.config.timeout_s

@@ -3,9 +3,9 @@
     real time:  frame --send--> server          the game's clock turns in its own thread and waits for nobody
                 hold <--newest answer           an answer counts from the moment it arrives
 
-One loop: send the newest frame, wait for an answer until the next frame is due, hold it. So an answer that is late by
-a frame delays nothing, and the server, not a queue here, decides which frame is answered. Whatever ends the play, a
-lost server above all, every key is released first.
+One loop: send the newest frame, hold what came meanwhile, wait for an answer until the next frame is due, hold it. So
+an answer that is late by a frame delays nothing, and the server, not a queue here, decides which frame is answered.
+Whatever ends the play, a lost server above all, every key is released first.
 """
 
 import time
@@ -27,7 +27,7 @@ class EpisodePlay:
     ticks: int
     seconds: float
     latencies_ms: tuple[float, ...]
-    num_dropped: int = 0  # frames that were never answered
+    num_dropped: int = 0  # frames without an answer in time to be held
     late_substeps: int = 0  # steps of the game that this machine began too late
 
 
@@ -59,7 +59,7 @@ class RealTimePlay:
     def __init__(self, env: RealTimeEnvironment, session: Session) -> None:
         self._env, self._session = env, session
         self._latencies_ms: list[float] = []
-        self._num_dropped = 0
+        self._num_sent = self._num_skipped = 0
 
     def run(self, seed: int) -> EpisodePlay:
         """Play to the end."""
@@ -96,19 +96,21 @@ class RealTimePlay:
             ticks=self._seen.tick,
             seconds=time.monotonic() - self._began,
             latencies_ms=tuple(self._latencies_ms),
-            num_dropped=self._num_dropped,
+            num_dropped=self._num_skipped + self._num_sent - len(self._latencies_ms),
             late_substeps=self._env.late_substeps,
         )
 
     def _play(self) -> None:
         while not (seen := self._seen).is_last:
             self._session.send(seen.result[0], capture_ns=int(seen.captured_s * 1e9))
+            self._num_sent += 1
             due_s = seen.captured_s + 1.0 / self._env.fps
+            self._hold(self._session.latest())
             self._hold(self._session.latest(max(0.0, due_s - time.monotonic())))
             newer = self._env.wait(seen.tick)
             if newer is None:
                 raise GameError(f"{self._env.name} showed nothing for {TIMEOUT_S:.0f} s", do="Start the episode again.")
-            self._num_dropped += newer.tick - seen.tick - 1
+            self._num_skipped += newer.tick - seen.tick - 1
             executed = newer.result[4].get("executed")
             if executed is not None and self._latencies_ms:  # somebody else played meanwhile, or a shield had its way
                 self._session.execute(executed)
@@ -119,4 +121,3 @@ class RealTimePlay:
             self._env.hold(state)
         if action is not None:
             self._latencies_ms.append(action.age_ms)
-            self._num_dropped += action.num_dropped
