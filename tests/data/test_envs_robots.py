@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -13,9 +14,13 @@ from gi_data.envs import is_held_out, list_games, make_environment
 from gi_data.envs.realtime import RealTimeEnvironment
 from gi_data.envs.robots import list_robots, make_robot
 from gi_data.envs.robots.arena import SEEN_RANGES, START_FREE_M, UNSEEN_RANGES, Ranges, Scale, generate
+from gi_data.envs.robots.body import Body
 from gi_data.envs.robots.camera import Look, RayCamera
+from gi_data.envs.robots.drone import Drone
 from gi_data.envs.robots.environment import RobotEnvironment
+from gi_data.envs.robots.rover import Rover
 from gi_data.envs.robots.sight import goal_by_colour, goal_by_name
+from gi_data.envs.robots.world import World
 from gi_data.record import RecordPlan
 from gi_model.actions import NEUTRAL, Gamepad, InputState
 from gi_model.errors import ConfigError, GameError
@@ -44,6 +49,12 @@ def frames_of(env: RobotEnvironment, inputs: list[InputState], *, seed: int) -> 
     return [frame, *(env.step(state)[0] for state in inputs)]
 
 
+def body_seeing_late(name: str, *, latency_ms: float) -> Body:
+    body = Drone() if name == "robot/drone" else Rover(name.removeprefix("robot/"))
+    body.embodiment = replace(body.embodiment, camera=replace(body.embodiment.camera, latency_ms=latency_ms))
+    return body
+
+
 # ---------------------------------------------------------------------- the protocol
 
 
@@ -55,6 +66,28 @@ def test_the_same_seed_and_inputs_give_the_same_frames(robot: RobotEnvironment) 
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first[0], frames_of(robot, [], seed=8)[0])
+
+
+@pytest.mark.parametrize("num_ticks", [1, 3])
+def test_a_late_camera_shows_what_a_quick_one_showed_before(robot: RobotEnvironment, num_ticks: int) -> None:
+    body = body_seeing_late(robot.name, latency_ms=1e3 * num_ticks / robot.fps)
+    late = RobotEnvironment(robot.name, body, SEEN_RANGES)
+    inputs = inputs_of(robot, seed=9)
+    shown = frames_of(robot, inputs, seed=6)
+    np.testing.assert_array_equal(frames_of(late, inputs, seed=6)[num_ticks:], shown[:-num_ticks])
+    assert not np.array_equal(shown[-1], shown[-1 - num_ticks])
+
+
+def test_a_late_camera_shows_a_ball_where_it_was() -> None:
+    body = body_seeing_late("robot/rover", latency_ms=200.0)
+    world = World(3, body, SEEN_RANGES)
+    eye, step = RayCamera(80, 60), body.embodiment.neutral[None]
+    position, rotation = body.camera_pose()
+    before = world.look(eye)
+    world._put_ball(position + rotation @ (1.0, 0.0, 0.0))  # right before the lens
+    np.testing.assert_array_equal(world.look(eye).rgb, before.rgb)
+    world.advance(np.repeat(step, round(0.2 / world.timestep_s) + 1, axis=0))
+    assert world.is_ball(world.look(eye)).sum() > world.is_ball(before).sum()
 
 
 def test_advancing_by_substeps_equals_a_step(robot: RobotEnvironment) -> None:

@@ -5,6 +5,7 @@ The ball has no substance. It is a mocap body, so it can move to its next place 
 
 import math
 import random
+from collections import deque
 from typing import Any, Final
 
 import mujoco
@@ -52,6 +53,8 @@ class World:
         body.begin(self._model, self._data)
         mujoco.mj_forward(self._model, self._data)
         self._move_ball()
+        self._delay = round(body.embodiment.camera.latency_ms / 1e3 / self.timestep_s)  # in steps of physics
+        self._views = deque([self._view()], maxlen=self._delay + 1)  # the oldest is what the camera gives now
 
     @property
     def time_s(self) -> float:
@@ -69,6 +72,8 @@ class World:
             self.body.drive(command)
             mujoco.mj_step(self._model, self._data)
             self._feel()
+            if self._delay:
+                self._views.append(self._view())
         if self._data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
             raise GameError("the physics broke down", got="an acceleration without end", do="Choose another seed.")
         if math.dist(self.body.pose[0], self._data.mocap_pos[0]) < REACH_M + self._scale.ball_m:
@@ -76,9 +81,23 @@ class World:
             self._move_ball()
 
     def look(self, camera: RayCamera) -> Picture:
-        """What the body's camera sees."""
+        """What the body's camera saw as long ago as its latency says."""
+        position, rotation, ball = self._views[0] if self._delay else self._view()
+        now = self.ball
+        self._put_ball(ball)
+        picture = camera.see(self._model, self._data, self._look, position=position, rotation=rotation)
+        self._put_ball(now)
+        return picture
+
+    def _view(self) -> tuple[Vector, Vector, Vector]:
+        """All that changes what is seen: the camera's position and rotation, and where the ball is."""
         position, rotation = self.body.camera_pose()
-        return camera.see(self._model, self._data, self._look, position=position, rotation=rotation)
+        return np.array(position), np.array(rotation), self.ball
+
+    def _put_ball(self, place: Vector) -> None:
+        if not np.array_equal(place, self._data.mocap_pos[0]):
+            self._data.mocap_pos[0] = place
+            mujoco.mj_kinematics(self._model, self._data)
 
     def clearance_m(self, camera: RayCamera, picture: Picture) -> float:
         """Distance of the nearest solid thing ahead, along the ground; the ball is none, nor is the floor."""
@@ -156,8 +175,7 @@ class World:
         self._rng.shuffle(places)
         places += self.arena.free[:1]  # if there is no better one
         balls = [(*place, height) for place in places]
-        self._data.mocap_pos[0] = next((ball for ball in balls if self._is_open(here, ball)), balls[-1])
-        mujoco.mj_kinematics(self._model, self._data)
+        self._put_ball(np.array(next((ball for ball in balls if self._is_open(here, ball)), balls[-1])))
 
     def _is_open(self, here: Vector, there: tuple[float, float, float]) -> bool:
         """Whether nothing solid stands between two points."""
