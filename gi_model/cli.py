@@ -1,7 +1,8 @@
 """`gi`: one command; each department adds its subcommands through the entry-point group `gi.commands`.
 
 An entry is a function `(app: typer.Typer) -> None` that registers commands. Third parties add theirs the same way. A
-GiError becomes one line of what, got, expected, do this (GI_TRACEBACK=1 shows where from); Ctrl-C exits with 130.
+GiError becomes one line of what, got, expected, do this; a file that the system refuses, one that names it
+(GI_TRACEBACK=1 shows where from). Ctrl-C exits with 130.
 """
 
 import os
@@ -14,6 +15,7 @@ from rich.markup import escape
 
 from gi_model import __version__
 from gi_model.errors import GiError
+from gi_model.exit_codes import ExitCode
 
 HELP = "The model that sees pixels and presses keys: record, shard, pretrain, serve, play, evaluate."
 
@@ -37,8 +39,9 @@ def main() -> None:
     """Run `gi`."""
     try:
         build_app()()
-    except GiError as error:
-        if os.environ.get("GI_TRACEBACK"):
+    except (GiError, OSError) as error:
+        if os.environ.get("GI_TRACEBACK") or (isinstance(error, OSError) and error.filename is None):
             raise
-        Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
-        sys.exit(error.exit_code)
+        said = str(error) if isinstance(error, GiError) else f"{error.strerror}: {error.filename}"
+        Console(stderr=True).print(f"[bold red]error[/] {escape(said)}", highlight=False)
+        sys.exit(error.exit_code if isinstance(error, GiError) else ExitCode.FAILED)
