@@ -19,6 +19,7 @@ from gi_model.stepper import Sampling, Stepper
 _MEMORY: Final = 0.05  # weight of a new time in its mean
 _OUTLIER: Final = 3.0  # deviations from the mean beyond which a time is clipped
 _FIRST_DEVIATION: Final = 0.25  # of the first time, until there are more
+_RESOLUTION_S: Final = 1e-6  # what a clock can tell apart
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class _Bucket:
         self.size += _MEMORY * (size - self.size)
         self.seconds += _MEMORY * off
         self.deviation += _MEMORY * (min(abs(seconds - self.seconds), 2 * limit) - self.deviation)
-        self.deviation = max(self.deviation, 1e-6)
+        self.deviation = max(self.deviation, _RESOLUTION_S)
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class StepTimes:
     @property
     def margin(self) -> float:
         """By what share a step may be expected to exceed the line: twice the mean deviation."""
-        shares = [bucket.deviation / bucket.seconds for bucket in self._buckets.values() if bucket.seconds > 0]
+        shares = [bucket.deviation / max(bucket.seconds, _RESOLUTION_S) for bucket in self._buckets.values()]
         return 2.0 * median(shares) if shares else 0.0
 
     def expect(self, size: int) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gi_model.stepper import Sampling
@@ -110,6 +110,7 @@ def test_at_twice_the_load_lag_stays_within_two_periods_and_nobody_starves(base_
 
 
 @given(st.floats(0, 0.02), st.floats(0, 0.01), st.lists(st.floats(-0.1, 0.1), min_size=1, max_size=40))
+@example(5e-324, 0.0, [0.0, 0.0])  # a clock that stands still
 def test_a_batch_is_the_largest_that_misses_no_deadline_it_could_meet(
     base_s: float, per_session_s: float, ages_s: list[float]
 ) -> None:
