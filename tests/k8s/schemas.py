@@ -18,7 +18,7 @@ MODELS: dict[str, Any] = {
 }
 UNKNOWN = {  # no package ships their schemas; their pod templates are judged all the same
     ("RayJob", "ray.io/v1"),
-    ("LocalQueue", "kueue.x-k8s.io/v1beta1"),
+    ("LocalQueue", "kueue.x-k8s.io/v1beta2"),
     ("ServiceMonitor", "monitoring.coreos.com/v1"),
 }
 VERSIONS = tuple(dict.fromkeys(validating.major_minor(each) for each in validating.all_versions()))[-3:]
@@ -58,16 +58,17 @@ def _modelled(each: Object) -> Iterator[str]:
     except (ValidationError, ValueError) as error:
         yield str(error)[:300]
         return
-    yield from (f"unknown field {path}" for path in _lost(each, returned))
+    yield from (f"unknown field {path}" for path in lost(each, returned))
 
 
-def _lost(sent: Any, returned: Any, path: str = "") -> Iterator[str]:
+def lost(sent: Any, returned: Any, path: str = "") -> Iterator[str]:
+    """The paths of fields that were sent and did not come back."""
     if isinstance(sent, dict) and isinstance(returned, dict):
         for name, value in sent.items():
             if name not in returned:
                 yield f"{path}.{name}"
             else:
-                yield from _lost(value, returned[name], f"{path}.{name}")
+                yield from lost(value, returned[name], f"{path}.{name}")
     elif isinstance(sent, list) and isinstance(returned, list):
         for index, (one, other) in enumerate(zip(sent, returned, strict=True)):
-            yield from _lost(one, other, f"{path}[{index}]")
+            yield from lost(one, other, f"{path}[{index}]")
