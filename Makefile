@@ -6,10 +6,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := gi_model data train serve tests
 
-.PHONY: help setup demo test quick check lint rehearse format lock clean
+.PHONY: help setup demo test quick check lint rehearse api-server format lock clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## Create .venv from requirements.lock
 
@@ -32,6 +32,9 @@ lint: $(READY)  ## Style, types, and layers
 
 rehearse: $(READY)  ## Play the Kubernetes manifests through as local processes (root; about five minutes)
 	GI_REHEARSE=1 $(BIN)/pytest -s tests/k8s/test_rehearsal.py tests/k8s/test_images.py
+
+api-server: $(READY)  ## Build a real Kubernetes API server, into a cache, for tests/k8s/test_api_server.py (Debian; 12 minutes)
+	k8s/api_server/build
 
 format: $(READY)  ## Rewrite the sources in house style
 	$(BIN)/ruff check --fix $(SOURCES)
