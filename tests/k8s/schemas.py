@@ -16,7 +16,7 @@ MODELS: dict[str, Any] = {
     "TrainJob": kubeflow.TrainerV1alpha1TrainJob,
     "TrainingRuntime": kubeflow.TrainerV1alpha1TrainingRuntime,
 }
-UNKNOWN = {  # no package ships their schemas; their pod templates are judged all the same
+UNKNOWN = {  # no package here has their schemas; their pod templates are judged all the same (and test_api_server.py)
     ("RayJob", "ray.io/v1"),
     ("LocalQueue", "kueue.x-k8s.io/v1beta2"),
     ("ServiceMonitor", "monitoring.coreos.com/v1"),
