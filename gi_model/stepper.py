@@ -87,7 +87,10 @@ class Stepper(Protocol):
         ...
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
-        """Advance the streams in `slots` (distinct) by one tick; frames uint8 (B, height, width, 3)."""
+        """Advance the streams in `slots` (distinct) by one tick; frames uint8 (B, height, width, 3).
+
+        The frames are the caller's again once it returns.
+        """
         ...
 
     def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:

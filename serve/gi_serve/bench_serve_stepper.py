@@ -91,6 +91,7 @@ class BenchStepper:
         self._base_s, self._per_session_s = base_s, per_session_s
         self.adapters: dict[str, AdapterConfig] = {}
         self._owners: list[int | None] = [None] * num_slots
+        self._sure = np.ones((num_slots, len(self.factors)), np.float32)
 
     def add_adapter(self, adapter: "Adapter", name: str | None = None) -> None:  # noqa: ARG002
         """Raise ConfigError: it has no weights to adapt."""
@@ -111,8 +112,8 @@ class BenchStepper:
         if self._base_s or self._per_session_s:
             time.sleep(self._base_s + self._per_session_s * len(slots))
         answers = [self._look(player, slot) for player, slot in zip(see(frames).tolist(), slots, strict=True)]
-        tokens = np.stack([_encode(self.action_space, answer) for answer in answers])
-        return Steps(tokens, np.ones((len(slots), len(self.factors)), np.float32))
+        tokens = np.concatenate([_encode(self.action_space, answer) for answer in answers])
+        return Steps(tokens.reshape(len(slots), -1), self._sure[: len(slots)])
 
     def _look(self, player: int, slot: int) -> Answer:
         owner = self._owners[slot]

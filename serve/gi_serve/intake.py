@@ -8,6 +8,7 @@ huge images costs its sender alone, and frames stay in order. Video has its own 
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 from gi_model.frames import Frame
 from gi_serve.decoders import Decoders
@@ -21,8 +22,7 @@ from gi_serve.video_intake import Unit, VideoStream
 Decoded = tuple[Frame, float]  # the seconds it took
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A frame as it came. life: of its session at that time."""
 
     message: FrameMessage

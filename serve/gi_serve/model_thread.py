@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,7 @@ from gi_serve.sessions import ReadyFrame, Session
 logger = logging.getLogger("gi_serve")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of a batch, as it was when the batch was taken. opens: the slot must be opened first."""
 
     session: Session
@@ -72,7 +72,8 @@ class ModelThread:
         self._stepper, self._finished, self._judge = stepper, finished, judge
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"step-{stepper.name}", daemon=True)
-        self._unsound: set[int] = set()  # slots; of the model's thread
+        self._unsound: set[int] = set()  # slots; of the model's thread, like the rows
+        self._rows = np.empty((stepper.num_slots, stepper.height, stepper.width, 3), np.uint8)  # of its batches
 
     def start(self) -> None:
         """Start. Call on the running event loop."""
@@ -127,7 +128,7 @@ class ModelThread:
                 if entry.opens or entry.slot in self._unsound:
                     self._stepper.open(entry.slot, entry.sampling, entry.session.options.adapter)
             self._unsound.difference_update(slots)
-            frames = _batch(entries)
+            frames = self._batch(entries)
             stepped_ns = time.monotonic_ns()
             steps = _by_tick(self._stepper.step(frames, slots))
             done_ns = time.monotonic_ns()
@@ -138,6 +139,14 @@ class ModelThread:
             steps, judged, done_ns = None, {}, time.monotonic_ns()
         outcome = Outcome(entries, steps, started_ns, stepped_ns, done_ns, judged)
         self._loop.call_soon_threadsafe(self._finished, outcome)
+
+    def _batch(self, entries: Sequence[Entry]) -> NDArray[np.uint8]:
+        """The frames of `entries`, uint8 (B, H, W, 3), until the next batch."""
+        if len(entries) == 1 and (pixels := entries[0].frame.pixels).flags.writeable:  # else torch would complain
+            return pixels[None]
+        for row, entry in enumerate(entries):
+            self._rows[row] = entry.frame.pixels
+        return self._rows[: len(entries)]
 
     def _correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
         if slot in self._unsound:
@@ -176,13 +185,6 @@ def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
         done.set_result(None)
     else:
         done.set_exception(error)
-
-
-def _batch(entries: Sequence[Entry]) -> NDArray[np.uint8]:
-    """The frames of `entries`, uint8 (B, H, W, 3)."""
-    if len(entries) == 1 and (pixels := entries[0].frame.pixels).flags.writeable:  # else torch would complain
-        return pixels[None]
-    return np.stack([entry.frame.pixels for entry in entries])
 
 
 def _by_tick(steps: Steps) -> Steps:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gi_model.actions import InputState
 from gi_model.embodiment import Embodiment
@@ -47,8 +47,7 @@ class SessionOptions:
     lockstep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyFrame:
+class ReadyFrame(NamedTuple):
     """A frame of the model's size that waits for a step. Times are of the server's monotonic clock."""
 
     pixels: Frame

@@ -68,3 +68,30 @@ def test_what_is_raised_becomes_a_problem_and_the_thread_lives_on() -> None:
     assert isinstance(refused, Problem)
     assert refused.kind == FRAME_INVALID
     assert fine == "fine"
+
+
+@pytest.mark.parametrize("is_long_first", [False, True])
+def test_nobody_waits_for_somebodys_long_work(is_long_first: bool) -> None:
+    async def play() -> list[str | Problem]:
+        decoders, heard, is_heard = Decoders(1 + is_long_first), list[str | Problem](), threading.Event()
+        decoders.start()
+
+        def hear(result: str | Problem) -> None:
+            heard.append(result)
+            is_heard.set()
+
+        def short() -> None:
+            decoders.put(lambda: "short", hear)
+
+        def long() -> None:
+            decoders.put(lambda: "long, and heard of the other" if is_heard.wait(20) else "long", heard.append)
+
+        for put in (long, short) if is_long_first else (short, long):
+            put()
+        async with asyncio.timeout(30):
+            while len(heard) < 2:
+                await asyncio.sleep(0.001)
+        decoders.stop()
+        return heard
+
+    assert asyncio.run(play()) == ["short", "long, and heard of the other"]
