@@ -3,8 +3,8 @@
 One thread does it all as long as it keeps up, and wakes the loop when no work is left: images that came together come
 back together, into one batch. `PATIENCE_S` after work came in the loop looks by itself, and calls another thread if
 some of it is still untouched, so a small image waits neither for somebody's large one nor for a crowd. Threads that
-take turns on a core, and wake the loop with every result, cost a small image a fifth of its decode; an executor's
-futures a quarter more. Rejected: decoding on the loop (no cheaper, and holds up everybody for the time of an image).
+take turns on a core, and wake the loop with every result, cost a small image a tenth of its decode; an executor's
+futures a quarter. Rejected: decoding on the loop (no cheaper, and holds up everybody for the time of an image).
 """
 
 import asyncio
