@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gi_model.adapters import Adapter, AdapterConfig
 
 Keys = Literal["sample", "mode", "calibrated"]
+Motion = Literal["sample", "mode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     keys: Keys = "sample"
-    motion: Literal["sample", "mode"] = "mode"
+    motion: Motion = "mode"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gi_data.envs import EVAL_SEED_START
 from gi_model.errors import ConfigError, GameError
+from gi_train.cli_evaluate import split_agents
 from gi_train.episodes import Episode, EpisodeResult, ResultsFile
 from gi_train.evaluate import Evaluation, evaluate
 from gi_train.players import Schedule
@@ -168,3 +169,8 @@ def test_a_real_game_gives_the_same_scores_to_one_player_and_to_two() -> None:
     together = evaluate(replace(real, num_players=2), ResultsFile(), console=quiet)
     assert [outcome(result) for result in alone] == [outcome(result) for result in together]
     assert all(result.ticks == 525 for result in alone)  # thirty seconds
+
+
+def test_an_agents_options_stay_with_it() -> None:
+    policy = "policy:runs/a+runs/b,keys=mode,motion=sample"
+    assert split_agents(f"idle,{policy},http://127.0.0.1:8000") == ("idle", policy, "http://127.0.0.1:8000")

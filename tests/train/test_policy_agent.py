@@ -92,3 +92,14 @@ def test_a_spec_can_say_how_keys_are_drawn(spec: str) -> None:
     assert all(state.keys <= {"KeyW"} for state in states)
     with pytest.raises(ConfigError, match=r"sample \| mode \| calibrated"):
         make_agent(f"{spec},keys=greedy", game)
+
+
+def test_a_spec_can_say_how_motion_is_drawn(spec: str) -> None:
+    game, seen = make_game(17.5), frames(60, 80)
+    mode, sampled = (f"{spec},keys=mode,motion={motion}" for motion in ("mode", "sample"))
+    assert play(make_agent(mode, game), seen, seed=1) == play(make_agent(f"{spec},keys=mode", game), seen, seed=2)
+    assert play(make_agent(sampled, game), seen, seed=1) != play(make_agent(sampled, game), seen, seed=2)
+    with pytest.raises(ConfigError, match=r"motion; got mean; expected sample \| mode"):
+        make_agent(f"{spec},motion=mean", game)
+    with pytest.raises(ConfigError, match="no such option"):
+        make_agent(f"{spec},top_p=1", game)

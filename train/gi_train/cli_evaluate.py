@@ -1,6 +1,7 @@
 """`gi evaluate`, `gi report`, `gi demo`: play agents in games, show what came of it, live the whole life at once."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,8 @@ def evaluate_command(
     agent: Annotated[
         str,
         typer.Argument(
-            help="idle | random | demonstrator | policy:FOLDER | http://HOST:PORT; several with commas. "
+            help="idle | random | demonstrator | policy:FOLDER | http://HOST:PORT; several with commas. Behind a "
+            "policy's FOLDER: +ADAPTER, and ,keys=calibrated (or mode) and ,motion=sample to draw them so. "
             "With --task idm: the folder of an inverse dynamics model."
         ),
     ],
@@ -74,7 +76,7 @@ def evaluate_command(
     from gi_train.report_table import draw_table, make_scoreboard
 
     evaluation = Evaluation(
-        agents=tuple(agent.split(",")),
+        agents=split_agents(agent),
         games=tuple(games),
         num_episodes=episodes,
         seed_start=EVAL_SEED_START if seed is None else seed,
@@ -88,6 +90,11 @@ def evaluate_command(
     others = [result for path in baselines or () for result in ResultsFile(_existing(path)).read()]
     if not quiet:
         Console().print(draw_table(make_scoreboard(others + results)))
+
+
+def split_agents(agents: str) -> tuple[str, ...]:
+    """Agents that were given with commas; what follows one as NAME=VALUE belongs to the agent before it."""
+    return tuple(re.split(r",(?!\w+=)", agents))
 
 
 def report_command(

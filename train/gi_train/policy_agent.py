@@ -1,13 +1,13 @@
 """`PolicyAgent`: a checkpoint that plays in this process, without a server.
 
 Agent spec: `policy:FOLDER`, or `policy:FOLDER+ADAPTER` with what `gi posttrain` made for it; either with
-`,keys=calibrated` (or mode) to draw its keys in another way.
+`,keys=calibrated` (or mode) or `,motion=sample` to draw its keys or its motion in another way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, Final, get_args
 
 import torch
 
@@ -21,9 +21,9 @@ from gi_model.checkpoint import load_policy
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame, resize
 from gi_model.policy_stepper import PolicyStepper, load_stepper
-from gi_model.stepper import Keys, Sampling, Stepper
+from gi_model.stepper import Keys, Motion, Sampling, Stepper
 
-KEYS = get_args(Keys)
+WAYS: Final = {"keys": get_args(Keys), "motion": get_args(Motion)}
 
 
 class PolicyAgent:
@@ -51,17 +51,30 @@ class PolicyAgent:
 
 def make_policy_agent(spec: str, env: Environment) -> Agent:
     """The agent of a spec. Raises ConfigError on a spec it cannot read, CheckpointError if it cannot be loaded."""
-    place, _, keys = spec.partition(":")[2].partition(",keys=")
+    place, *options = spec.partition(":")[2].split(",")
     if not place:
         raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER or policy:FOLDER+ADAPTER")
-    if keys not in ("", *KEYS):
-        raise ConfigError("no such way to draw keys", got=keys, expected=" | ".join(KEYS))
-    sampling = Sampling(keys=cast("Keys", keys)) if keys else Sampling()
+    sampling = _read_sampling(options)
     torch.set_num_threads(1)  # games run beside it, one process a core
     stepper, fps = _load(place)
     _check_rate(fps, env)
     stepper.open(0, sampling)  # refuses what the checkpoint lacks before a game begins
     return PolicyAgent(stepper, sampling)
+
+
+def _read_sampling(options: Sequence[str]) -> Sampling:
+    """How actions are drawn, by options such as "keys=mode"."""
+    chosen = dict[str, Any]()
+    for option in options:
+        name, _, value = option.partition("=")
+        if name not in WAYS:
+            raise ConfigError(
+                "no such option of a policy", got=option, expected=" | ".join(f"{name}=" for name in WAYS)
+            )
+        if value not in WAYS[name]:
+            raise ConfigError(f"no such way to draw {name}", got=value, expected=" | ".join(WAYS[name]))
+        chosen[name] = value
+    return Sampling(**chosen)
 
 
 def _load(place: str) -> tuple[Stepper, float]:
