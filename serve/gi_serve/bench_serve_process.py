@@ -50,14 +50,15 @@ class Child:
     def __init__(self, command: Sequence[str], cores: Sequence[int], *, stdout: int = subprocess.PIPE) -> None:
         self._command = " ".join(command)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # more of them cost CPU time even idle
+        settings = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # more threads cost CPU time even idle
+        settings["PYTHONUNBUFFERED"] = ""  # unbuffered, Python loses the end of a long line that a signal interrupts
         self.process = subprocess.Popen(
             list(command),
             stdout=stdout,
             stderr=self._errors,
             text=True,
             start_new_session=True,
-            env=os.environ | threads,
+            env=os.environ | settings,
         )
         with suppress(ProcessLookupError):
             os.sched_setaffinity(self.process.pid, cores)  # before it has threads; they inherit it
