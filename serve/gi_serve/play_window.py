@@ -31,7 +31,8 @@ class WindowPlay:
 
 def play_window(session: Session, play: WindowPlay) -> tuple[EpisodePlay, str]:
     """Play until it ends; what was played, and why it ended. Raises GameError without such a window."""
-    for name in ("SIGTERM", "SIGHUP"):  # ends like Ctrl-C: a key that is down in a game stays down without its program
+    # All end it like Ctrl-C: a key that is down in a game stays down without its program. A shell's `&` ignores SIGINT.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     bindings = read_bindings(play.bindings) if play.bindings is not None else None
