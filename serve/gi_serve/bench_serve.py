@@ -296,7 +296,7 @@ def _size_of(config: ServeBench) -> tuple[int, int]:
 def _bars(rows: Sequence[Row]) -> Iterator[Bar]:
     """What the project promises, as far as it was measured.
 
-    Nothing of `NOOP_RATE`: there each frame wakes the process alone, and a bare loop that only decodes takes .6 besides.
+    Nothing of `NOOP_RATE`: each frame wakes the process alone there, and a bare loop that decodes takes .6 besides.
     """
     ours = {row.scenario: row for row in rows if row.contestant == OURS}
     if row := ours.get(NOOP.name):
