@@ -10,6 +10,9 @@ right positive), 0 to 1 for a trigger. A deadband d takes out a resting thumb wi
 
 An actuator has keys and buttons or axes, not both: so its inverse is a look-up or a division, and how finely action
 tokens can state a command (`resolution`) is known in advance. Control names are those of `gi_model.actions.bindings`.
+
+One that no control drives is direct: the policy commands it itself, in `levels` steps over its range, by the command
+head of the body's adapter (`gi_model.command_head`); an input state carries the command as it is.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ import numpy as np
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOTION, MOUSE_BUTTONS, InputState
 from gi_model.actions.bindings import MOUSE_AXES, PAD_AXES, Axis, read_axis
 from gi_model.actions.space import MAX_WHEEL, STICK_STEPS
+from gi_model.command_space import MAX_LEVELS, MIN_LEVELS, grid_of
 from gi_model.toml_tables import TableError
 
 _DIGITAL: Final = (*KEYS, *MOUSE_BUTTONS, *GAMEPAD_BUTTONS)
@@ -114,7 +118,8 @@ class Actuator:
     """One number that a body is driven by, and its limits. neutral: the command when nothing is held.
 
     minimum, maximum: unit. max_rate: unit/s, how fast the command may change (of a velocity: the acceleration).
-    max_jerk: unit/s^2, how fast that rate may change (of a velocity: the jerk); None leaves it free.
+    max_jerk: unit/s^2, how fast that rate may change (of a velocity: the jerk); None leaves it free. levels: of a
+    direct actuator, which has no sources, how many commands over its range the policy chooses from.
     """
 
     name: str
@@ -124,7 +129,8 @@ class Actuator:
     maximum: float
     max_rate: float
     max_jerk: float | None
-    sources: tuple[Source, ...]
+    sources: tuple[Source, ...] = ()
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -148,8 +154,12 @@ class Actuator:
         self._check_sources()
 
     def _check_sources(self) -> None:
+        if self.is_direct:
+            self._check_levels()
+            return
         if not self.sources:
-            raise TableError(f"nothing drives {self.name}", expected="at least one source", at=("sources",))
+            do = "Give it levels, if no control is to drive it: then an adapter's command head does."
+            raise TableError(f"nothing drives {self.name}", expected="at least one source", do=do, at=("sources",))
         if len({source.is_digital for source in self.sources}) > 1:
             do = "Write another embodiment for the other way to drive it."
             raise TableError(f"{self.name} has keys and axes", expected="one or the other", do=do, at=("sources",))
@@ -157,13 +167,25 @@ class Actuator:
             got, expected = f"{len(self.sources)} keys", f"at most {MAX_DIGITAL}"
             raise TableError(f"{self.name} has too many sources", got=got, expected=expected, at=("sources",))
 
+    def _check_levels(self) -> None:
+        if self.sources:
+            do = "Leave levels out where controls drive it; leave sources out where the policy commands it itself."
+            raise TableError(f"{self.name} has sources and levels", expected="one or the other", do=do, at=("levels",))
+        if not MIN_LEVELS <= cast(int, self.levels) <= MAX_LEVELS:
+            raise TableError("levels", got=self.levels, expected=f"{MIN_LEVELS} to {MAX_LEVELS}", at=("levels",))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether no control drives it."""
+        return self.levels is not None
+
     @property
     def is_digital(self) -> bool:
-        """Whether keys and buttons drive it; else axes do."""
-        return self.sources[0].is_digital
+        """Whether keys and buttons drive it."""
+        return bool(self.sources) and self.sources[0].is_digital
 
     @cached_property
-    def levels(self) -> tuple[tuple[float, tuple[Source, ...]], ...]:
+    def held_levels(self) -> tuple[tuple[float, tuple[Source, ...]], ...]:
         """Commands that held controls can give, ascending, each by the fewest; only for a digital actuator."""
         found: dict[float, tuple[Source, ...]] = {}
         for size in range(len(self.sources) + 1):
@@ -175,8 +197,10 @@ class Actuator:
     @cached_property
     def reach(self) -> tuple[float, float]:
         """The lowest and the highest command that the sources can give within the range."""
+        if self.is_direct:
+            return self.minimum, self.maximum
         if self.is_digital:
-            within = [level for level, _ in self.levels if self.minimum <= level <= self.maximum]
+            within = [level for level, _ in self.held_levels if self.minimum <= level <= self.maximum]
             return within[0], within[-1]
         ends = [sorted(source.amount(raw) for raw in source.bounds) for source in self.sources]
         low, high = (self.neutral + sum(end) for end in zip(*ends, strict=True))
@@ -184,21 +208,23 @@ class Actuator:
 
     @cached_property
     def resolution(self) -> float:
-        """The largest error of a command within `reach` that goes through action tokens, in units."""
+        """The largest error of a command within `reach` that goes through action tokens, or levels, in units."""
+        if self.is_direct:
+            return float(np.diff(grid_of(self)).max()) / 2
         low, high = self.reach
         if self.is_digital:
-            levels = [level for level, _ in self.levels if low <= level <= high]
+            levels = [level for level, _ in self.held_levels if low <= level <= high]
             return max((b - a for a, b in pairwise(levels)), default=0.0) / 2
         return sum(max(source.error(low - self.neutral), source.error(high - self.neutral)) for source in self.sources)
 
     def command(self, state: InputState) -> float:
-        """What the sources give together; not clipped to the range."""
+        """What the sources give together; not clipped to the range. Neutral for a direct one: see `Embodiment`."""
         return self.neutral + sum(source.amount(source.read(state)) for source in self.sources)
 
     def raws(self, command: float) -> dict[str, float]:
         """Raw values of the controls, by name, that come nearest to `command`; controls at rest are left out."""
         if self.is_digital:
-            _, held = min(self.levels, key=lambda level: (abs(level[0] - command), len(level[1])))
+            _, held = min(self.held_levels, key=lambda level: (abs(level[0] - command), len(level[1])))
             return {source.control: 1.0 for source in held}
         at_rest = np.float32(command) == np.float32(self.neutral)  # commands are float32, whatever a file says
         raws, left = {}, 0.0 if at_rest else command - self.neutral

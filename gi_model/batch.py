@@ -36,6 +36,7 @@ class Batch:
     game_id: Tensor  # int64 (B,): index into the corpus's games
     windows: tuple[Window, ...] = ()  # B rows' origins
     draws: Tensor | None = None  # float32 (B, T) in [0, 1): what training hides past actions by; None: torch's own
+    commands: Tensor | None = None  # float32 (B, T, A): of a body's direct actuators, where it was asked for
 
     def __post_init__(self) -> None:
         b, t = self.frames.shape[:2]
@@ -47,6 +48,8 @@ class Batch:
             "previous_known": (b,),
             "game_id": (b,),
         }
+        if self.commands is not None:
+            expected["commands"] = (b, t, self.commands.shape[-1])
         got = {name: tuple(getattr(self, name).shape) for name in expected}
         is_pictures = self.frames.dtype == torch.uint8 and self.frames.ndim in (4, 5)
         if got != expected or not is_pictures or len(self.windows) not in (0, b):
@@ -68,8 +71,9 @@ class Batch:
         """Copy to `device`."""
         names = ("frames", "actions", "known", "previous", "previous_known", "game_id")
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names}
-        if self.draws is not None:
-            moved["draws"] = self.draws.to(device, non_blocking=non_blocking)
+        for name in ("draws", "commands"):
+            if (tensor := getattr(self, name)) is not None:
+                moved[name] = tensor.to(device, non_blocking=non_blocking)
         return replace(self, **moved)
 
 

@@ -3,7 +3,8 @@
 Recording, training, serving, and the body itself read the same file, so a key means the same velocity everywhere.
 `command` maps inputs to actuators and nothing else: range, rate, and jerk are stated here and enforced by the safety
 envelope, outside every model. `inputs` is its inverse, for demonstrations that come as commands; what of them action
-tokens can keep is `resolution`, and a test holds it to that.
+tokens can keep is `resolution`, and a test holds it to that. Direct actuators, which no control drives, pass through
+both: an input state carries their commands, and an adapter's command head makes them.
 
 Each control drives one actuator: bodies are driven by velocities (forward, turn) that their own firmware mixes into
 wheels. And all controls are of one device, gamepad or keyboard and mouse, as a tick of the action space is. numpy only.
@@ -15,6 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,15 +26,16 @@ from numpy.typing import NDArray
 
 from gi_model.actions import AxisBinding, Bindings, Gamepad, InputState
 from gi_model.actions.bindings import MOUSE_AXES, PAD_AXES, press_controls
+from gi_model.actions.inputs import MAX_COMMANDS as MAX_ACTUATORS
 from gi_model.actions.space import KEY_SLOTS, PAD_BUTTON_SLOTS
 from gi_model.actuators import Actuator, Source
-from gi_model.errors import ConfigError
+from gi_model.command_space import CommandSpace
+from gi_model.errors import ActionError, ConfigError
 from gi_model.toml_tables import TableError, build, find_line, plain
 
 __all__ = ["Actuator", "Camera", "Embodiment", "Source", "parse_embodiment", "read_embodiment"]
 
 Command = NDArray[np.float32]  # (A,), in the actuators' units
-MAX_ACTUATORS: Final = 32
 _MAX_BYTES: Final = 1 << 20
 
 
@@ -104,7 +107,7 @@ class Embodiment:
                     do = "A tick is played on one device: use controls of one."
                     raise TableError("gamepad beside keyboard or mouse", got=source.control, do=do, at=at)
                 controls[source.control] = actuator.name
-        most = sum(max(len(held) for _, held in a.levels) for a in self.actuators if a.is_digital)
+        most = sum(max(len(held) for _, held in a.held_levels) for a in self.actuators if a.is_digital)
         if most > (slots := len(PAD_BUTTON_SLOTS if self.is_gamepad else KEY_SLOTS)):
             do = "Leave controls out, or put some on axes."
             raise TableError("more held at once than a tick keeps", got=most, expected=slots, do=do, at=("actuators",))
@@ -112,8 +115,17 @@ class Embodiment:
     # ------------------------------------------------------------------ the map
 
     def command(self, state: InputState) -> Command:
-        """What `state` commands, float32 (A,). Not clipped: range, rate, and jerk are the safety envelope's."""
-        return np.array([actuator.command(state) for actuator in self.actuators], dtype=np.float32)
+        """What `state` commands, float32 (A,). Not clipped: range, rate, and jerk are the safety envelope's.
+
+        Direct actuators are at neutral where the state has no commands. Raises ActionError on another number of them.
+        """
+        command = np.array([actuator.command(state) for actuator in self.actuators], dtype=np.float32)
+        if state.commands:
+            if len(state.commands) != len(self.command_space):
+                got, expected = f"{len(state.commands)} commands", f"{len(self.command_space)} of {self.name}"
+                raise ActionError("not the commands of this body's direct actuators", got=got, expected=expected)
+            command[self.direct] = state.commands
+        return command
 
     def inputs(self, command: Command) -> InputState:
         """Inverse of `command`: the inputs that come nearest to it; exact but for whole counts and held keys.
@@ -128,7 +140,8 @@ class Embodiment:
         for actuator, value in zip(self.actuators, command.tolist(), strict=True):
             raws |= actuator.raws(value)
         state = press_controls(frozenset(raws.keys() - axes), {name: raws[name] for name in raws.keys() & axes})
-        return replace(state, gamepad=state.gamepad or Gamepad()) if self.is_gamepad else state
+        pad = state.gamepad or Gamepad() if self.is_gamepad else state.gamepad
+        return replace(state, gamepad=pad, commands=tuple(command[self.direct].astype(np.float32).tolist()))
 
     @cached_property
     def bindings(self) -> Bindings:
@@ -153,8 +166,18 @@ class Embodiment:
 
     @property
     def is_gamepad(self) -> bool:
-        """Whether it is driven by a gamepad; else by keyboard and mouse."""
-        return self.actuators[0].sources[0].is_gamepad
+        """Whether it is driven by a gamepad; else by keyboard and mouse, or by nothing but commands."""
+        return any(source.is_gamepad for source in chain(*(actuator.sources for actuator in self.actuators)))
+
+    @cached_property
+    def direct(self) -> NDArray[np.bool_]:
+        """bool (A,): which actuators no control drives."""
+        return np.array([actuator.is_direct for actuator in self.actuators])
+
+    @cached_property
+    def command_space(self) -> CommandSpace:
+        """Levels of the direct actuators."""
+        return CommandSpace([actuator for actuator in self.actuators if actuator.is_direct])
 
     @cached_property
     def neutral(self) -> Command:
@@ -220,7 +243,7 @@ class Embodiment:
         lines += ["", "[camera]", *_rows(data["camera"])]
         for actuator in data["actuators"]:
             sources = [f"  {{ {', '.join(_rows(source))} }}," for source in actuator.pop("sources")]
-            lines += ["", "[[actuators]]", *_rows(actuator), "sources = [", *sources, "]"]
+            lines += ["", "[[actuators]]", *_rows(actuator), *(("sources = [", *sources, "]") if sources else ())]
         return "\n".join(lines) + "\n"
 
 

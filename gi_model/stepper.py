@@ -47,10 +47,13 @@ class Steps:
     """One answer a row: tokens int64 (B, K); confidence float32 (B, F), the probability of each factor as chosen.
 
     A model that answers N = `action_horizon` ticks at a time has (B, N, K) and (B, N, F).
+
+    commands: of direct actuators, float32 (A,) a row, None for one whose adapter has no command head; () if none has.
     """
 
     tokens: NDArray[np.int64]
     confidence: NDArray[np.float32]
+    commands: tuple[NDArray[np.float32] | None, ...] = ()
 
 
 class Stepper(Protocol):

@@ -165,6 +165,7 @@ def _input_columns(table: pa.Table) -> InputColumns:
         cursor=cursor,
         has_gamepad=has_gamepad,
         axes=axes,
+        commands=np.zeros((num, 0)),
     )
 
 

@@ -91,6 +91,7 @@ class Bindings:
             wheel=(state.wheel[0] if "wheel.x" in axes else 0, state.wheel[1] if "wheel.y" in axes else 0),
             cursor=state.cursor if self.cursor else None,
             gamepad=_restrict_pad(state.gamepad, bound, axes),
+            commands=state.commands,  # no control: nobody types with them
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gi_model.actions.controls import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS
 from gi_model.errors import ActionError
 
 _KEYS, _BUTTONS, _PAD = frozenset(KEYS), frozenset(MOUSE_BUTTONS), frozenset(GAMEPAD_BUTTONS)
+MAX_COMMANDS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class InputState:
 
     keys: W3C `code` names. buttons: `MOUSE_BUTTONS` names. motion: relative mouse counts (dx right, dy down).
     wheel: notches (dx right, dy down). cursor: (x, y) in [0, 1] of the window, None where the game locks the pointer.
+    commands: of a body's direct actuators, which no control drives (`gi_model.embodiment`), in its order and units; no
+    action token holds them.
     """
 
     keys: frozenset[str] = frozenset()
@@ -49,15 +52,20 @@ class InputState:
     wheel: tuple[int, int] = (0, 0)
     cursor: tuple[float, float] | None = None
     gamepad: Gamepad | None = None
+    commands: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_names("keys", self.keys, _KEYS)
         _check_names("mouse buttons", self.buttons, _BUTTONS)
+        if self.commands and not (len(self.commands) <= MAX_COMMANDS and all(map(math.isfinite, self.commands))):
+            expected = f"at most {MAX_COMMANDS} finite numbers"
+            raise ActionError("commands of direct actuators", got=self.commands, expected=expected)
 
     @property
     def is_null(self) -> bool:
         """Nothing held, nothing moved."""
-        return self.held == frozenset() and self.motion == (0, 0) and self.wheel == (0, 0) and not self._sticks_moved
+        is_moved = self.motion != (0, 0) or self.wheel != (0, 0) or self._sticks_moved or any(self.commands)
+        return self.held == frozenset() and not is_moved
 
     @property
     def held(self) -> frozenset[str]:
@@ -95,6 +103,8 @@ class InputState:
                 "right_stick": list(pad.right_stick),
                 "triggers": list(pad.triggers),
             }
+        if self.commands:
+            out["commands"] = list(self.commands)
         return out
 
     @classmethod
@@ -110,6 +120,7 @@ class InputState:
                 wheel=_int_pair(data.get("wheel", (0, 0))),
                 cursor=_float_pair(data["cursor"]) if data.get("cursor") is not None else None,
                 gamepad=_gamepad_from_dict(pad) if pad is not None else None,
+                commands=tuple(map(float, data.get("commands", ()))),
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ActionError(
@@ -118,7 +129,7 @@ class InputState:
 
 
 def merge(samples: Iterable[InputState]) -> InputState:
-    """Join the samples of one tick: held controls by OR, motion and wheel by sum, cursor by last, sticks by largest."""
+    """Join the samples of one tick: held controls by OR, motion and wheel by sum, sticks by largest, the rest by last."""
     return reduce(_merge_two, samples, NEUTRAL)
 
 
@@ -130,6 +141,7 @@ def _merge_two(a: InputState, b: InputState) -> InputState:
         wheel=(a.wheel[0] + b.wheel[0], a.wheel[1] + b.wheel[1]),
         cursor=b.cursor if b.cursor is not None else a.cursor,
         gamepad=_merge_pads(a.gamepad, b.gamepad),
+        commands=b.commands or a.commands,
     )
 
 
