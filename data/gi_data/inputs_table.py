@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputColumns, InputState
 from gi_model.actions.columns import CONTROL_IDS, CONTROLS
+from gi_model.actions.inputs import MAX_COMMANDS
 from gi_model.errors import ActionError, ClipError
 
 _AXES = ("left_x", "left_y", "right_x", "right_y", "trigger_left", "trigger_right")
@@ -30,6 +31,7 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.int32(), nullable=False) for name in ("dx", "dy", "wheel_x", "wheel_y")),
         *(pa.field(name, pa.float64()) for name in ("cursor_x", "cursor_y")),
         pa.field("gamepad", _GAMEPAD),
+        pa.field("commands", pa.list_(pa.float64())),
     ]
 )
 OPTIONAL = tuple(field.name for field in SCHEMA if field.nullable)
@@ -56,6 +58,7 @@ class Labels:
                 values = (getattr(state, pairs) for state in self.inputs)
                 columns[name.format(axis)] = [pair[index] if pair is not None else None for pair in values]
         columns["gamepad"] = [_gamepad_row(state.gamepad) for state in self.inputs]
+        columns["commands"] = [state.commands or None for state in self.inputs]
         table = pa.table(columns, schema=SCHEMA)
         empty = [name for name in OPTIONAL if table[name].null_count == len(table)]
         sink = io.BytesIO()
@@ -75,11 +78,14 @@ class Labels:
     def from_lines(cls, content: bytes, name: str, *, cut_off: bool = False) -> Self:
         """Read the lines that `line` wrote; where `cut_off`, stop at the first incomplete one. Raises ClipError."""
         rows: list[tuple[InputState, int, bool]] = []
+        num_commands = 0
         for text in content.splitlines(keepends=True):
             try:
                 if not text.endswith(b"\n"):
                     raise ValueError("the last line is incomplete")
-                rows.append(_read_line(text))
+                row = _read_line(text)
+                num_commands = _count_commands(row[0], num_commands)
+                rows.append(row)
             except (ValueError, KeyError, TypeError, AttributeError, ActionError) as error:
                 if cut_off:
                     break
@@ -131,6 +137,13 @@ def _read_line(text: bytes) -> tuple[InputState, int, bool]:
     return InputState.from_dict(row), t_ns, known
 
 
+def _count_commands(state: InputState, before: int) -> int:
+    """How many commands the ticks of a clip have, where `before` said so of earlier ones; 0: none had any."""
+    if state.commands and before and len(state.commands) != before:
+        raise ValueError(f"{len(state.commands)} commands after ticks with {before}")
+    return len(state.commands) or before
+
+
 def _gamepad_row(pad: Gamepad | None) -> dict[str, Any] | None:
     if pad is None:
         return None
@@ -165,7 +178,7 @@ def _input_columns(table: pa.Table) -> InputColumns:
         cursor=cursor,
         has_gamepad=has_gamepad,
         axes=axes,
-        commands=np.zeros((num, 0)),
+        commands=_commands(table),
     )
 
 
@@ -189,6 +202,23 @@ def _gamepad(table: pa.Table, held: NDArray[np.bool_]) -> tuple[NDArray[np.bool_
     return table["gamepad"].is_valid().to_numpy(), axes
 
 
+def _commands(table: pa.Table) -> NDArray[np.float64]:
+    """float (T, A), NaN in ticks without. Raises ValueError on other numbers of them, and on what is no number."""
+    if "commands" not in table.schema.names:
+        return np.zeros((len(table), 0))
+    lists = table["commands"].combine_chunks()
+    has_some = lists.is_valid().to_numpy(zero_copy_only=False)
+    counts = np.unique(pc.list_value_length(lists.drop_null()).to_numpy())
+    count = int(counts[0]) if len(counts) else 0
+    values = _floats(pc.list_flatten(lists), null=np.nan)
+    if len(counts) > 1 or count > MAX_COMMANDS or not np.isfinite(values).all():
+        expected = f"one number of commands, at most {MAX_COMMANDS}, all finite"
+        raise ValueError(f"commands of {counts.tolist()} numbers, expected {expected}")
+    commands = np.full((len(table), count), np.nan)
+    commands[has_some] = values.reshape(-1, count)
+    return commands
+
+
 def _hold(held: NDArray[np.bool_], lists: pa.ChunkedArray | pa.Array, known: Sequence[str]) -> None:
     """Mark what lists of control names, one a tick, name. Raises ValueError on a name that is not `known`."""
     names = pc.list_flatten(lists)
@@ -202,8 +232,8 @@ def _hold(held: NDArray[np.bool_], lists: pa.ChunkedArray | pa.Array, known: Seq
     held[pc.list_parent_indices(lists).to_numpy(), ids[coded.indices.to_numpy()]] = True
 
 
-def _floats(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
+def _floats(column: pa.ChunkedArray | pa.Array, *, null: float = 0.0) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = pc.fill_null(column, null).to_numpy(zero_copy_only=False)
     return values
 
 

@@ -115,7 +115,8 @@ class Recorder:
         """Play and record episode `seed`; `on_ticks` hears of every few ticks. Raises what game, player, disk raise."""
         check_seed(seed)
         plan, env = self._plan, self._env
-        shove = Perturbation(env.bindings, seed=seed) if plan.perturb else None
+        body = getattr(env, "embodiment", None)
+        shove = Perturbation(env.bindings, seed=seed, embodiment=body) if plan.perturb else None
         info = plan.info(env, seed, consent="none needed: played by a program")
         with RecordingWriter(plan.out, plan.recording_id(seed), info) as writer:
             frame, details = env.reset(seed=seed)

@@ -78,6 +78,37 @@ def test_a_late_camera_shows_what_a_quick_one_showed_before(robot: RobotEnvironm
     assert not np.array_equal(shown[-1], shown[-1 - num_ticks])
 
 
+def test_a_body_without_controls_is_the_one_with_sticks_commanded_the_same() -> None:
+    sticks, direct = make_robot("robot/rover"), make_robot("robot/rover_direct")
+    bodies = sticks.embodiment, direct.embodiment
+    assert [replace(one, sources=(), levels=65) for one in bodies[0].actuators] == list(bodies[1].actuators)
+    inputs = inputs_of(sticks, seed=2)
+    commands = [np.clip(bodies[0].command(state), bodies[0].minimum, bodies[0].maximum) for state in inputs]
+    told = [bodies[1].inputs(command) for command in commands]
+    np.testing.assert_array_equal(frames_of(sticks, inputs, seed=3), frames_of(direct, told, seed=3))
+
+
+def test_the_random_player_covers_what_direct_actuators_can_do() -> None:
+    env = make_robot("robot/rover_direct")
+    drawn = np.array([state.commands for state in inputs_of(env, seed=1, num_ticks=400)])
+    body = env.embodiment
+    np.testing.assert_allclose(drawn.min(axis=0), body.minimum, atol=0.1)
+    np.testing.assert_allclose(drawn.max(axis=0), body.maximum, atol=0.1)
+    assert NEUTRAL in env.action_space
+    assert InputState(commands=(0.5,)) not in env.action_space
+    assert InputState(commands=(0.5, 0.5)) not in make_robot("robot/rover").action_space
+
+
+def test_a_share_of_a_tick_s_motion_leaves_commands_alone() -> None:
+    env = make_robot("robot/rover_direct")
+    state = InputState(commands=(1.0, 0.0))
+    for share in (1.0, 0.5):
+        env.reset(seed=4)
+        for _ in range(20):
+            env.advance(state, share=share)
+        assert env.observe()[-1]["command"].tolist() == pytest.approx([1.0, 0.0], abs=1e-3)
+
+
 def test_a_late_camera_shows_a_ball_where_it_was() -> None:
     body = body_seeing_late("robot/rover", latency_ms=200.0)
     world = World(3, body, SEEN_RANGES)

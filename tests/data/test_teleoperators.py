@@ -25,6 +25,7 @@ OPEN = np.full(40, FAR_M)
 
 
 BODY = make_robot("robot/rover").embodiment
+DIRECT = make_robot("robot/rover_direct").embodiment
 
 
 # ---------------------------------------------------------------------- hands
@@ -121,10 +122,35 @@ def test_shoves_turn_a_mouse_of_another_unit_by_counts() -> None:
     assert np.std(turns) == pytest.approx(36, rel=0.15)
 
 
+@given(st.integers(0, 99), st.tuples(st.floats(-0.75, 1.5, width=32), st.floats(-3, 3, width=32)) | st.just(()))
+@settings(max_examples=30, deadline=None)
+def test_shoves_push_commands_within_their_range_by_as_much_all_the_burst(
+    seed: int, commands: tuple[float, ...]
+) -> None:
+    bursts = Bursts(probability=1.0, ticks=(5, 5), deflection=0.8)
+    shove = Perturbation(DIRECT.bindings, seed=seed, bursts=bursts, embodiment=DIRECT)
+    pushed = [shove.apply(InputState(commands=commands)).commands for _ in range(60)]
+    assert ((DIRECT.minimum <= pushed) & (pushed <= DIRECT.maximum)).all()
+    assert all(len(set(pushed[first : first + 5])) == 1 for first in range(0, 60, 5))
+    assert len(set(pushed)) > 4
+
+
+def test_a_shove_is_as_hard_to_a_command_as_to_the_stick_that_gives_it() -> None:
+    """The same body on sticks: so that ways to drive it can be compared."""
+    bursts = Bursts(probability=1.0, deflection=0.3)
+    shoves = {body: Perturbation(body.bindings, seed=2, bursts=bursts, embodiment=body) for body in (BODY, DIRECT)}
+    pushed = [
+        np.std([body.command(shove.apply(body.inputs(body.neutral)))[1] for _ in range(2000)])
+        for body, shove in shoves.items()
+    ]
+    assert pushed[1] == pytest.approx(0.3 * 3.0, rel=0.1)
+    assert pushed[0] == pytest.approx(pushed[1], rel=0.25)  # less the deadband
+
+
 # ---------------------------------------------------------------------- play
 
 
-@pytest.mark.parametrize("name", ["robot/rover", "robot/rover_keys", "robot/drone"])
+@pytest.mark.parametrize("name", ["robot/rover", "robot/rover_keys", "robot/rover_direct", "robot/drone"])
 def test_a_teleoperator_repeats_itself_and_uses_only_its_controls(name: str) -> None:
     env = make_robot(name)
     agent = make_agent("demonstrator", env)
@@ -152,7 +178,7 @@ def test_a_wrapped_robot_hides_its_state() -> None:
 
 
 @pytest.mark.slow  # four episodes of 30 s with each
-@pytest.mark.parametrize("name", ["robot/rover", "robot/rover_keys", "robot/drone"])
+@pytest.mark.parametrize("name", ["robot/rover", "robot/rover_keys", "robot/rover_direct", "robot/drone"])
 def test_teleoperators_leave_chance_far_behind(name: str) -> None:
     env = make_robot(name)
     scores: dict[str, list[float]] = {"demonstrator": [], "random": []}

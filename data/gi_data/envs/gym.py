@@ -70,7 +70,7 @@ class GymEnvironment:
             self._size = camera.height, camera.width
         self.fps = self._frame_rate() / self.substeps
         self.bindings = self._controls.bindings
-        self.action_space = InputSpace(self.bindings)
+        self.action_space = InputSpace(self.bindings, embodiment=self.embodiment)
         self.observation_space = box(*self._render().shape[:2])
         self._is_begun, self._is_over, self._is_truncated = False, True, False
         self._score = self._score_seen = 0.0

@@ -34,7 +34,7 @@ class IsolatedEnvironment:
         self.fps, self.substeps = facts["fps"], facts["substeps"]
         self.bindings, self.observation_space = facts["bindings"], facts["observation_space"]
         self.embodiment = facts["embodiment"]  # None where the game is no robot
-        self.action_space = InputSpace(self.bindings)
+        self.action_space = InputSpace(self.bindings, embodiment=self.embodiment)
 
     def reset(self, *, seed: int | None = None) -> tuple[Frame, dict[str, Any]]:
         """Start an episode; the same seed and inputs give the same frames."""

@@ -6,6 +6,7 @@ without waiting for anyone (`gi_data.envs.realtime`). Motion in an input state b
 gets an equal share.
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import gymnasium
@@ -14,23 +15,36 @@ from gymnasium.spaces import Box
 
 from gi_model.actions import Bindings, InputState
 from gi_model.actions.bindings import PAD_AXES, Axis, press_controls
+from gi_model.embodiment import Embodiment
 from gi_model.frames import Frame
 
 StepResult = tuple[Frame, float, bool, bool, dict[str, Any]]  # frame, reward, terminated, truncated, info
 
 
 class InputSpace(gymnasium.Space[InputState]):
-    """All input states that use only the controls of `bindings`; `sample` is the random player."""
+    """All input states that use only the controls of `bindings`; `sample` is the random player.
 
-    def __init__(self, bindings: Bindings, max_motion: int = 60, seed: int | None = None) -> None:
+    embodiment: the body, where the game is a robot; its direct actuators have commands.
+    """
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        max_motion: int = 60,
+        seed: int | None = None,
+        *,
+        embodiment: Embodiment | None = None,
+    ) -> None:
         super().__init__(seed=seed)
         self.bindings, self.max_motion = bindings, max_motion
+        self._direct = () if embodiment is None else tuple(one for one in embodiment.actuators if one.is_direct)
 
     def sample(self, mask: Any = None, probability: Any = None) -> InputState:
-        """Each bound control held with probability 1/2; axes uniform: +-max_motion counts, whole sticks."""
+        """Each bound control held with probability 1/2; axes uniform: +-max_motion counts, whole sticks, ranges."""
         del mask, probability
         held = frozenset(control for control in sorted(self.bindings.digital.values()) if self.np_random.random() < 0.5)
-        return press_controls(held, {axis: self._sample_axis(axis) for axis in self._axes()})
+        state = press_controls(held, {axis: self._sample_axis(axis) for axis in self._axes()})
+        return replace(state, commands=self._sample_commands()) if self._direct else state
 
     def _sample_axis(self, axis: Axis) -> float:
         if axis in PAD_AXES:
@@ -39,9 +53,16 @@ class InputSpace(gymnasium.Space[InputState]):
             return float(self.np_random.integers(-1, 2))
         return float(self.np_random.integers(-self.max_motion, self.max_motion + 1))
 
+    def _sample_commands(self) -> tuple[float, ...]:
+        """Of direct actuators; float32, as every command is."""
+        drawn = [self.np_random.uniform(actuator.minimum, actuator.maximum) for actuator in self._direct]
+        return tuple(np.array(drawn, np.float32).tolist())
+
     def contains(self, x: Any) -> bool:
-        """Whether `x` is an input state of bound controls only."""
-        return isinstance(x, InputState) and x == self.bindings.restrict(x)
+        """Whether `x` is an input state of bound controls only, with commands for all direct actuators or none."""
+        if not isinstance(x, InputState) or len(x.commands) not in (0, len(self._direct)):
+            return False
+        return x == self.bindings.restrict(x)
 
     @property
     def is_np_flattenable(self) -> bool:

@@ -2,6 +2,7 @@
 
     robot/rover         a wheeled robot with a gamepad: reach blue balls on the floor of a cluttered arena
     robot/rover_keys    the same body driven as a game is: KeyW, KeyS, and the mouse
+    robot/rover_direct  the same body without controls: a policy commands its velocities by a command head
     robot/drone         a camera drone with two sticks (mode 2): reach orange balloons among pillars
     ..._unseen          the same in arenas of another kind: only for evaluation, never recorded
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gi_data.envs.robots.environment import RobotEnvironment
 
-BODIES: Final = ("rover", "rover_keys", "drone")
+BODIES: Final = ("rover", "rover_keys", "rover_direct", "drone")
 UNSEEN: Final = "_unseen"
 
 

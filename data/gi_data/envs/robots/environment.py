@@ -6,6 +6,7 @@ each collision. An episode takes 30 s, or ends when the robot has turned over.
 """
 
 import random
+from dataclasses import replace
 from typing import Any, Final
 
 from gi_data.envs.protocol import InputSpace, StepResult, box
@@ -36,7 +37,7 @@ class RobotEnvironment:
         self.bindings = self.embodiment.bindings
         self.camera = RayCamera(self.embodiment.camera.width, self.embodiment.camera.height)
         self.observation_space = box(self.camera.height, self.camera.width)
-        self.action_space = InputSpace(self.bindings)
+        self.action_space = InputSpace(self.bindings, embodiment=self.embodiment)
         self._world: World | None = None
         self._picture: Picture | None = None
         self._envelope = Envelope(self.embodiment)
@@ -115,4 +116,4 @@ def _scaled(state: InputState, share: float) -> InputState:
     if share == 1.0:
         return state
     dx, dy = (round(counts * share) for counts in state.motion)
-    return InputState(state.keys, state.buttons, (dx, dy), state.wheel, state.cursor, state.gamepad)
+    return replace(state, motion=(dx, dy))
