@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gi_model.adapters import Adapter, AdapterConfig
-from gi_model.attachment import check_fit
+from gi_model.attachment import check_fit, load_head
+from gi_model.command_head import CommandHead
 from gi_model.errors import ConfigError
 from gi_model.lora import Adaptable, is_adaptable, update_output, update_rows
 from gi_model.policy import Policy
@@ -164,6 +165,7 @@ class AdapterBank:
         self._places: dict[str, int] = {}
         self._updates: dict[str, _Updates] = {}  # by path of their module
         self._replacements: dict[str, _Replacements] = {}
+        self._heads: dict[str, CommandHead] = {}
 
     @property
     def configs(self) -> Mapping[str, AdapterConfig]:
@@ -177,6 +179,10 @@ class AdapterBank:
         if name not in self._places:
             raise ConfigError("unknown adapter", got=name, expected=" | ".join(self._places) or "none is loaded")
         return self._places[name]
+
+    def head_of(self, name: str | None) -> CommandHead | None:
+        """What commands the direct actuators of a body; None where `name` has none, or is None, the base."""
+        return None if name is None else self._heads.get(name)
 
     def add(self, adapter: Adapter, name: str | None = None) -> bool:
         """Load `adapter`, as `name` if it is not to have its own; whether tensors moved that a CUDA graph may hold.
@@ -197,16 +203,20 @@ class AdapterBank:
             moved = [self._make_room(place)]
             moved += [self._add_update(path, place, adapter) for path in adapter.config.targets]
             moved += [self._add_replacement(path, place, adapter) for path in adapter.config.replaced]
+            head = load_head(self._policy, adapter)
         except BaseException:
             self._clear(place)
             raise
         self._places[name], self._configs[name] = place, config
+        if head is not None:
+            self._heads[name] = head
         return any(moved)
 
     def remove(self, name: str) -> bool:
         """Unload `name`; whether tensors went that a CUDA graph may hold. Raises ConfigError on an unknown name."""
         place, config = self.place_of(name), self._configs[name]
         del self._places[name], self._configs[name]
+        self._heads.pop(name, None)
         return self._clear(place) or bool(config.replaced)
 
     @contextmanager

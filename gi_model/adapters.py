@@ -3,7 +3,8 @@
     adapter.json          name, base, rank, what is adapted       embodiment.toml   the body it drives, if it is a robot
     adapter.safetensors   the tensors: a few MB                   README.md         the card
 
-An adapter is bound to the very weights it was trained on. One on a policy: `gi_model.attachment`; many at once:
+An adapter for a body with direct actuators also has the head that commands them (`gi_model.command_head`). An adapter
+is bound to the very weights it was trained on. One on a policy: `gi_model.attachment`; many at once:
 `gi_model.adapter_bank`. Rejected: peft's folder (no body, no base by its hash), a merged checkpoint for each adapter
 (all of the base again, for each).
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, EMBODIMENT = "adapter.json", "adapter.safetensors", "embodiment.toml"
 FORMAT, VERSION = "gi-adapter", 1
+HEAD: Final = "command_head."  # before the names of its tensors
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _BESIDE: Final = ("embodiment", "fingerprint")  # fields that adapter.json does not hold
 _PATHS: Final = ("targets", "replaced")
@@ -69,6 +71,11 @@ class AdapterConfig:
         need(not twice, "a module both updated and replaced", sorted(twice), "one of the two")
 
     @property
+    def has_head(self) -> bool:
+        """Whether it commands direct actuators, by a head of its own."""
+        return self.embodiment is not None and len(self.embodiment.command_space) > 0
+
+    @property
     def scale(self) -> float:
         """What an update is multiplied by."""
         return self.alpha / self.rank
@@ -105,7 +112,8 @@ def _fits(name: str, value: object) -> bool:
 class Adapter:
     """A config and its tensors, float32: `PATH.lora_A`, `PATH.lora_B`, and `PATH.PARAMETER` of replaced modules.
 
-    Raises CheckpointError if a tensor is missing, odd, or not finite.
+    `command_head.PARAMETER` are of the head of a body with direct actuators (`gi_model.command_head`). Raises
+    CheckpointError if a tensor is missing, odd, or not finite.
     """
 
     config: AdapterConfig
@@ -115,10 +123,13 @@ class Adapter:
         needed = {f"{path}.{half}" for path in self.config.targets for half in ("lora_A", "lora_B")}
         whole = {name for name in self.tensors if name.rpartition(".")[0] in self.config.replaced}
         empty = {f"{path}.*" for path in self.config.replaced if not any(_is_of(name, path) for name in whole)}
+        head = {f"{HEAD}{name}" for name in self.head}
+        if self.config.has_head and not head:
+            empty.add(f"{HEAD}*")
         if missing := (needed - set(self.tensors)) | empty:
             raise CheckpointError(f"adapter {self.config.name} lacks tensors", got=sorted(missing)[:4])
-        if odd := set(self.tensors) - needed - whole:
-            do = "Its config names neither of their modules."
+        if odd := set(self.tensors) - needed - whole - (head if self.config.has_head else set()):
+            do = "Neither its config nor its body has what they belong to."
             raise CheckpointError(f"adapter {self.config.name} has odd tensors", got=sorted(odd)[:4], do=do)
         for name, tensor in self.tensors.items():
             if not tensor.isfinite().all():
@@ -128,6 +139,11 @@ class Adapter:
         """A and scaled B of the module at `path`, on the device and of the type of `like`."""
         lora_a, lora_b = self.tensors[f"{path}.lora_A"], self.tensors[f"{path}.lora_B"] * self.config.scale
         return lora_a.to(like), lora_b.to(like)
+
+    @property
+    def head(self) -> dict[str, Tensor]:
+        """Tensors of the command head, by their names in it; empty where there is none."""
+        return {name.removeprefix(HEAD): tensor for name, tensor in self.tensors.items() if name.startswith(HEAD)}
 
     def parameters(self, path: str) -> dict[str, Tensor]:
         """The parameters of the replaced module at `path`, by name."""

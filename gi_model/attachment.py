@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gi_model.adapters import Adapter
+from gi_model.adapters import HEAD, Adapter
+from gi_model.command_head import CommandHead, build_head
 from gi_model.errors import BaseMismatchError, CheckpointError, ConfigError
 from gi_model.lora import Adaptable, is_adaptable, lora_shapes, update_output, weight_update
 from gi_model.policy import Policy
@@ -44,7 +45,7 @@ def attach(policy: Policy, adapter: Adapter) -> None:
             original = module.get_parameter(name)
             attached.originals.append((module, name, original))
             setattr(module, name, nn.Parameter(tensor.to(original, copy=True), requires_grad=original.requires_grad))
-    policy.attached = attached
+    policy.attached, policy.command_head = attached, load_head(policy, adapter)
 
 
 def detach(policy: Policy) -> None:
@@ -52,6 +53,7 @@ def detach(policy: Policy) -> None:
     attached, policy.attached = policy.attached, None
     if attached is None:
         return
+    policy.command_head = None
     for handle in attached.handles:
         handle.remove()
     for module, name, original in reversed(attached.originals):
@@ -75,6 +77,7 @@ def merge(policy: Policy, adapter: Adapter) -> None:
     for path in adapter.config.replaced:
         for name, tensor in adapter.parameters(path).items():
             policy.get_submodule(path).get_parameter(name).copy_(tensor)
+    policy.command_head = load_head(policy, adapter)
     policy.name, policy.fingerprint = f"{adapter.config.base_name}+{adapter.config.name}", ""
 
 
@@ -86,6 +89,19 @@ class _Update:
 
     def __call__(self, module: Adaptable, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         return output + update_output(module, inputs[0], self._lora_a, self._lora_b).to(output.dtype)
+
+
+def load_head(policy: Policy, adapter: Adapter) -> CommandHead | None:
+    """The command head of an adapter that fits, on the device and of the type of `policy`; None if it has none."""
+    with torch.random.fork_rng(devices=()):  # its first weights are nobody's
+        head = build_head(policy.config, adapter.config.embodiment)
+    if head is None:
+        return None
+    head.load_state_dict(adapter.head)
+    parameter = next(policy.parameters())
+    for own in head.to(parameter.device).parameters():
+        own.data = own.data.to(parameter.dtype)  # levels stay float32
+    return head.requires_grad_(False).eval()
 
 
 def check_fit(policy: Policy, adapter: Adapter) -> None:
@@ -102,6 +118,8 @@ def check_fit(policy: Policy, adapter: Adapter) -> None:
         do = f"Load the checkpoint of {config.base_name} that it was trained on."
         raise BaseMismatchError(f"adapter {config.name} is of another base", got=got, expected=expected, do=do)
     shapes = {path: _shapes(policy, path, adapter) for path in (*config.targets, *config.replaced)}
+    if config.has_head:
+        shapes[HEAD.removesuffix(".")] = _head_shapes(policy, adapter)
     for path, expected_shapes in shapes.items():
         for name, shape in expected_shapes.items():
             _check_tensor(adapter, f"{path}.{name}", shape)
@@ -125,6 +143,18 @@ def _shapes(policy: Policy, path: str, adapter: Adapter) -> dict[str, tuple[int,
     shapes = {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
     if odd := set(shapes) ^ set(adapter.parameters(path)):
         raise CheckpointError(f"{what} has other parameters", got=sorted(odd), expected=sorted(shapes))
+    return shapes
+
+
+def _head_shapes(policy: Policy, adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    """The tensors that the command head needs."""
+    with torch.device("meta"):
+        head = build_head(policy.config, adapter.config.embodiment)
+    assert head is not None
+    shapes = {name: tuple(parameter.shape) for name, parameter in head.named_parameters()}
+    if odd := set(shapes) ^ set(adapter.head):
+        what = f"adapter {adapter.config.name}: its command head has other parameters"
+        raise CheckpointError(what, got=sorted(odd), expected=sorted(shapes))
     return shapes
 
 

@@ -31,6 +31,9 @@ def save_policy(policy: Policy, folder: Path, *, facts: Mapping[str, Any] | None
     if policy.attached is not None:
         do = "Detach it, or merge it instead of attaching it."
         raise ConfigError("a policy with an adapter is not saved", got=policy.attached.name, do=do)
+    if policy.command_head is not None:
+        do = "Keep base and adapter: the body that its command head is for is the adapter's."
+        raise ConfigError("a policy with a command head is not saved", got=policy.name, do=do)
     partial = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

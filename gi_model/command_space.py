@@ -47,13 +47,13 @@ class CommandSpace:
         return grid
 
     def encode(self, commands: NDArray[np.floating]) -> NDArray[np.int64]:
-        """The nearest levels, int64 (..., A), of commands (..., A); NaN becomes 0. Raises ActionError on other shapes."""
+        """The nearest levels, int64 (..., A), of commands (..., A). Raises ActionError on another number of them."""
         if commands.shape[-1] != len(self):
             raise ActionError("not the commands of this body", got=commands.shape, expected=f"(..., {len(self)})")
         levels = np.zeros(commands.shape, np.int64)
         for index, grid in enumerate(self._grids):
             edges = (grid[1:] + grid[:-1]) / 2
-            levels[..., index] = np.searchsorted(edges, np.nan_to_num(commands[..., index]))
+            levels[..., index] = np.searchsorted(edges, commands[..., index])
         return levels
 
     def decode(self, levels: NDArray[np.int64]) -> NDArray[np.float32]:

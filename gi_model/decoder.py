@@ -31,11 +31,15 @@ def num_heads(dim: int) -> int:
 
 @dataclass(frozen=True)
 class DecoderScore:
-    """log_probs float (N, K, A); nll (N, K) of the given tokens; loss (N,), motion targets smoothed."""
+    """log_probs float (N, K, A); nll (N, K) of the given tokens; loss (N,), motion targets smoothed.
+
+    command_nll: (N, actuators), of the commands of a policy that has a command head; its loss is part of `loss`.
+    """
 
     log_probs: Tensor
     nll: Tensor
     loss: Tensor
+    command_nll: Tensor | None = None
 
 
 class DecoderBlock(nn.Module):
@@ -93,7 +97,7 @@ class ActionDecoder(nn.Module):
         self.register_buffer("is_list", torch.from_numpy(space.is_list_slot), persistent=False)
         self.keyboard_ranges = tuple(_range_of(row) for row in space.legal[0])
         self.near_bins = max(1, round(2 * config.motion_smoothing_bins))  # what blurred targets can tell apart
-        targets = _smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
+        targets = smooth_targets(len(space.motion_ids), config.motion_smoothing_bins)
         self.register_buffer("motion_targets", targets, persistent=False)
 
     def forward(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,10 +154,8 @@ class ActionDecoder(nn.Module):
         with it. An inverse dynamics model needs a fourth of the steps.
         """
         ids = self.space.motion_ids
-        places = torch.linspace(-1, 1, len(ids))[:, None]
-        frequencies, phases = torch.randn(self.slots.shape[1]) * 6.0, torch.rand(self.slots.shape[1]) * 2 * torch.pi
         with torch.no_grad():
-            self.head.weight[ids.start : ids.stop] = 0.2 * torch.sin(places * frequencies + phases)
+            self.head.weight[ids.start : ids.stop] = ordered_rows(len(ids), self.slots.shape[1])
 
     def allowed(self, tokens: Tensor, slot: int) -> Tensor:
         """bool (N, A): what slot `slot` may hold after the tokens before it, int64 (N, K)."""
@@ -204,7 +206,14 @@ def _range_of(legal: NDArray[np.bool_]) -> tuple[int, int]:
     return int(ids[0]), int(ids[-1]) + 1
 
 
-def _smooth_targets(num_bins: int, deviation: float) -> Tensor:
+def ordered_rows(num_bins: int, dim: int) -> Tensor:
+    """Weights (bins, dim) of an output whose bins are ordered: neighbours are alike, by random waves over the bins."""
+    places = torch.linspace(-1, 1, num_bins)[:, None]
+    frequencies, phases = torch.randn(dim) * 6.0, torch.rand(dim) * 2 * torch.pi
+    return 0.2 * torch.sin(places * frequencies + phases)
+
+
+def smooth_targets(num_bins: int, deviation: float) -> Tensor:
     """float (bins, bins): row b is the target of bin b, a normal bell over its neighbours; one-hot for 0."""
     if deviation == 0:
         return torch.eye(num_bins)

@@ -2,12 +2,13 @@
 
     frames --FrameEncoder--> V tokens a tick (+ the tick before's action) --Backbone--> h_t --ActionDecoder--> K tokens
 
+An adapter for a body with direct actuators adds a `CommandHead` on h_t.
 Streaming equals the full forward: `step` over a ring cache computes what `features` computes over the whole sequence.
 
 B batch, T ticks, V tokens a frame, K slots, D width, S slots of the state.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from gi_model.actions import ActionSpace
 from gi_model.backbone import Backbone, RingCache
 from gi_model.batch import Batch
+from gi_model.command_head import CommandHead
 from gi_model.config import PolicyConfig
 from gi_model.decoder import ActionDecoder, DecoderScore
 from gi_model.encoder import build_encoder
@@ -29,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class PolicyState:
-    """Memory of S streams: caches a layer, tick int64 (S,), and the action before, int64 (S, K)."""
+    """Memory of S streams: caches a layer, tick int64 (S,), the action before, int64 (S, K), and newest h_t, (S, D)."""
 
     caches: list[RingCache]
     ticks: Tensor
     actions: Tensor
+    features: Tensor
 
     def clear(self, slot: int) -> None:
         """Start the stream in `slot` anew. The ring needs no wiping: only places written since tick 0 are read."""
@@ -70,6 +73,7 @@ class Policy(nn.Module):
         self.past = PastAction(config, self.space, embedding) if config.past_actions != "none" else None
         self.backbone = Backbone(config)
         self.decoder = ActionDecoder(config, self.space, embedding)
+        self.command_head: CommandHead | None = None  # an adapter's
         if config.lookahead_ticks:
             self.decoder.order_motion()
 
@@ -87,11 +91,25 @@ class Policy(nn.Module):
 
         nll = score.nll.detach()
         logs = {f"nll/{name}": mean(nll[:, slots].sum(-1)) for name, slots in self.space.factors.items()}
-        return mean(score.loss), logs | {"nll": mean(nll.sum(-1))}
+        logs["nll"] = mean(nll.sum(-1))
+        if score.command_nll is not None:
+            logs["nll/commands"] = mean(score.command_nll.detach().sum(-1))
+            logs["nll"] = logs["nll"] + logs["nll/commands"]
+        return mean(score.loss), logs
 
     def score(self, batch: Batch) -> DecoderScore:
-        """How likely the player's tokens are, of all ticks, N = B T."""
-        return DecoderScore(*self.decoder(self.features(batch).flatten(0, 1), batch.actions.flatten(0, 1)))
+        """How likely the player's tokens, and commands, are, of all ticks, N = B T.
+
+        Raises ConfigError where a command head has no commands to learn from.
+        """
+        features = self.features(batch).flatten(0, 1)
+        score = DecoderScore(*self.decoder(features, batch.actions.flatten(0, 1)))
+        if self.command_head is None:
+            return score
+        if batch.commands is None:
+            raise ConfigError("a command head learns from commands", got="a batch without", expected="num_commands")
+        nll, loss = self.command_head(features, batch.commands.flatten(0, 1))
+        return replace(score, loss=score.loss + loss.sum(-1), command_nll=nll)
 
     def features(self, batch: Batch) -> Tensor:
         """h_t of every tick, (B, T, D).
@@ -154,7 +172,8 @@ class Policy(nn.Module):
         parameter = next(self.parameters())
         ticks = torch.zeros(num_slots, dtype=torch.long, device=parameter.device)
         actions = torch.zeros(num_slots, self.space.num_tokens, dtype=torch.long, device=parameter.device)
-        return PolicyState(self.backbone.empty_caches(num_slots, parameter.dtype, parameter.device), ticks, actions)
+        caches = self.backbone.empty_caches(num_slots, parameter.dtype, parameter.device)
+        return PolicyState(caches, ticks, actions, parameter.new_zeros(num_slots, self.config.dim))
 
     @torch.inference_mode()
     def step(
@@ -165,7 +184,7 @@ class Policy(nn.Module):
         frames uint8 (B, 3, H, W); slots int64 (B,), distinct. Returns tokens int64 (B, K), the probability of
         each float (B, K), and the state, which was written in place.
         """
-        features = self.step_features(frames, state, slots)
+        features = state.features[slots] = self.step_features(frames, state, slots)
         tokens, probs = self.decoder.sample(features, rule)
         state.actions[slots] = tokens
         return tokens, probs, state

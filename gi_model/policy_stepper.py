@@ -114,7 +114,25 @@ class PolicyStepper:
         else:
             tokens, probs = self._graphed(images, slots=index, rule=rule, adapters=adapters)
         confidence = [probs[:, list(factor)].prod(dim=-1) for factor in self.action_space.factors.values()]
-        return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy())
+        commands = self._command(slots)
+        return Steps(tokens.cpu().numpy(), torch.stack(confidence, dim=-1).float().cpu().numpy(), commands)
+
+    @torch.inference_mode()
+    def _command(self, slots: Sequence[int]) -> tuple[NDArray[np.float32] | None, ...]:
+        """Commands of direct actuators, float32 (A,) a row, of those whose adapter has a command head; () if none."""
+        heads = [self._bank.head_of(self._adapters[slot]) or self.policy.command_head for slot in slots]
+        if not any(heads):
+            return ()
+        commands: list[NDArray[np.float32] | None] = [None] * len(slots)
+        for head in {id(head): head for head in heads if head is not None}.values():
+            rows = [row for row, one in enumerate(heads) if one is head]
+            own = [slots[row] for row in rows]
+            noise = np.stack([self._generators[slot].random(head.num_actuators, dtype=np.float32) for slot in own])
+            rule = Draw.of_commands([self._rules[slot] for slot in own], noise, self._device)
+            drawn = head.sample(self._state.features[torch.tensor(own, device=self._device)], rule).cpu().numpy()
+            for row, command in zip(rows, drawn, strict=True):
+                commands[row] = command
+        return tuple(commands)
 
     def _places(self, slots: Sequence[int]) -> Tensor | None:
         """The adapter of each stream by its place in the bank, int64 (B,); None where all play with the base."""

@@ -54,7 +54,24 @@ class Draw:
         """Stack the rules of the rows; noise float32 (B, K)."""
         mode = np.repeat(np.array([[rule.keys != "sample"] for rule in rules]), noise.shape[1], axis=1)
         mode[:, MOTION_SLOTS] = np.array([[rule.motion == "mode"] for rule in rules])
+        return cls._stack(rules, noise, device, mode=mode, points=points)
 
+    @classmethod
+    def of_commands(cls, rules: Sequence[Sampling], noise: NDArray[np.float32], device: torch.device) -> "Draw":
+        """The same for commands of direct actuators, which are drawn as motion is; noise float32 (B, A)."""
+        mode = np.repeat(np.array([[rule.motion == "mode"] for rule in rules]), noise.shape[1], axis=1)
+        return cls._stack(rules, noise, device, mode=mode, points=None)
+
+    @classmethod
+    def _stack(
+        cls,
+        rules: Sequence[Sampling],
+        noise: NDArray[np.float32],
+        device: torch.device,
+        *,
+        mode: NDArray[np.bool_],
+        points: "Points | None",
+    ) -> "Draw":
         def column_of(values: list[float]) -> Tensor | None:
             return None if set(values) == {1.0} else torch.tensor(values, dtype=torch.float32, device=device)[:, None]
 

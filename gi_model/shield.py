@@ -47,6 +47,8 @@ def judge(
     """What `shield` lets through of `state`, and what it did. Never raises: a shield that fails has vetoed."""
     try:
         verdict = shield(frame, state, embodiment.command(state), clearance_m)
+        if isinstance(verdict, InputState):
+            embodiment.command(verdict)  # raises where its commands are another body's
     except Exception:
         logger.exception("the shield failed; the action is vetoed")
         return embodiment.inputs(embodiment.neutral), "failed"

@@ -55,6 +55,11 @@ class Steps:
     confidence: NDArray[np.float32]
     commands: tuple[NDArray[np.float32] | None, ...] = ()
 
+    def commands_of(self, row: int) -> tuple[float, ...]:
+        """Commands of a row as an input state holds them; () where it has none."""
+        commands = self.commands[row] if self.commands else None
+        return () if commands is None else tuple(commands.tolist())
+
 
 class Stepper(Protocol):
     """A model with `num_slots` streams."""

@@ -16,7 +16,7 @@ from gi_model.actions.controls import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS
 from gi_model.errors import ActionError
 
 _KEYS, _BUTTONS, _PAD = frozenset(KEYS), frozenset(MOUSE_BUTTONS), frozenset(GAMEPAD_BUTTONS)
-MAX_COMMANDS = 32
+MAX_COMMANDS, LARGEST_COMMAND = 32, 3.4e38  # float32 on the wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class InputState:
     def __post_init__(self) -> None:
         _check_names("keys", self.keys, _KEYS)
         _check_names("mouse buttons", self.buttons, _BUTTONS)
-        if self.commands and not (len(self.commands) <= MAX_COMMANDS and all(map(math.isfinite, self.commands))):
+        if self.commands and not (
+            len(self.commands) <= MAX_COMMANDS and all(abs(command) <= LARGEST_COMMAND for command in self.commands)
+        ):
             expected = f"at most {MAX_COMMANDS} finite numbers"
             raise ActionError("commands of direct actuators", got=self.commands, expected=expected)
 
@@ -120,7 +122,7 @@ class InputState:
                 wheel=_int_pair(data.get("wheel", (0, 0))),
                 cursor=_float_pair(data["cursor"]) if data.get("cursor") is not None else None,
                 gamepad=_gamepad_from_dict(pad) if pad is not None else None,
-                commands=tuple(map(float, data.get("commands", ()))),
+                commands=_commands(data.get("commands", ())),
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ActionError(
@@ -129,7 +131,7 @@ class InputState:
 
 
 def merge(samples: Iterable[InputState]) -> InputState:
-    """Join the samples of one tick: held controls by OR, motion and wheel by sum, sticks by largest, the rest by last."""
+    """Join the samples of one tick: held controls by OR, motion and wheel by sum, sticks by largest, others by last."""
     return reduce(_merge_two, samples, NEUTRAL)
 
 
@@ -184,6 +186,12 @@ def _float_pair(pair: Iterable[Any]) -> tuple[float, float]:
     if not (math.isfinite(x) and math.isfinite(y)):
         raise ValueError(f"finite numbers expected, got {x}, {y}")
     return float(x), float(y)
+
+
+def _commands(values: Iterable[Any]) -> tuple[float, ...]:
+    if odd := [value for value in values if isinstance(value, bool) or not isinstance(value, (int, float))]:
+        raise ValueError(f"numbers expected, got {odd[0]!r}")
+    return tuple(float(value) for value in values)
 
 
 def _gamepad_from_dict(data: Mapping[str, Any]) -> Gamepad:

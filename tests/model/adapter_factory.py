@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gi_model.adapters import Adapter, AdapterConfig
+from gi_model.adapters import HEAD, Adapter, AdapterConfig
+from gi_model.command_head import build_head
 from gi_model.lora import is_adaptable, lora_shapes
 from gi_model.policy import Policy
 
@@ -42,4 +43,7 @@ def make_adapter(policy: Policy, seed: int = 0, *, is_fresh: bool = False, **cha
         for name, parameter in policy.get_submodule(path).named_parameters():
             noise = torch.randn(parameter.shape, generator=generator) * (0.0 if is_fresh else 0.3)
             tensors[f"{path}.{name}"] = parameter.detach() + noise
+    torch.manual_seed(seed)
+    if (head := build_head(policy.config, config.embodiment)) is not None:
+        tensors |= {f"{HEAD}{name}": tensor for name, tensor in head.state_dict().items()}
     return Adapter(config, tensors)

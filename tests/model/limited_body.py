@@ -1,5 +1,6 @@
 """Bodies for tests, and an observer that holds what comes out of an envelope against every limit."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ def actuator(name: str, stick: str, **changes: Any) -> Actuator:
         "max_jerk": 20.0,
     }
     return Actuator(name=name, **(facts | changes), sources=(Source(stick, 1.0),))
+
+
+def direct(name: str, levels: int, **changes: Any) -> Actuator:
+    """An actuator that no control drives."""
+    return replace(actuator(name, STICKS[0], **changes), sources=(), levels=levels)
 
 
 def body(*actuators: Actuator) -> Embodiment:

@@ -28,3 +28,4 @@ gamepads = st.builds(
     ),
 )
 states = keyboards | gamepads
+commands = st.lists(st.floats(-(2.0**127), 2.0**127, width=32), max_size=4).map(tuple)  # of direct actuators

@@ -23,7 +23,7 @@ from gi_model.actions import (
     merge,
 )
 from gi_model.errors import ActionError, CheckpointError, ConfigError
-from tests.model.strategies import gamepads, keyboards, states
+from tests.model.strategies import commands, gamepads, keyboards, states
 
 SPACE = ActionSpace()
 
@@ -97,8 +97,9 @@ def test_action_space_of_another_vocabulary_is_refused() -> None:
         ActionSpace.from_dict({**data, "fingerprint": "0" * 64})
 
 
-@given(states)
-def test_json_form_is_an_inverse_pair(state: InputState) -> None:
+@given(states, commands)
+def test_json_form_is_an_inverse_pair(state: InputState, commands: tuple[float, ...]) -> None:
+    state = dataclasses.replace(state, commands=commands)
     assert InputState.from_dict(state.to_dict()) == state
 
 
@@ -120,6 +121,12 @@ def test_json_form_is_an_inverse_pair(state: InputState) -> None:
         {"cursor": [10**400, 0]},
         {"keys": [["KeyW"]]},
         {"keys": [None, "KeyW", 7]},
+        {"commands": "12"},
+        {"commands": [True]},
+        {"commands": [1e300]},
+        {"commands": [float("nan")]},
+        {"commands": [0.0] * 33},
+        {"commands": {"x": 1}},
         ["keys"],
         "keys",
         None,
@@ -141,7 +148,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["buttons", "triggers", "x"]), inner),
     max_leaves=5,
 )
-fields_of_states = st.sampled_from(["keys", "buttons", "motion", "wheel", "cursor", "gamepad", "x"])
+fields_of_states = st.sampled_from(["keys", "buttons", "motion", "wheel", "cursor", "gamepad", "commands", "x"])
 
 
 @given(st.dictionaries(fields_of_states, json_values, max_size=4) | json_values)
@@ -257,8 +264,11 @@ anything = st.builds(
 )
 
 
-@given(st.lists(anything, max_size=8))
-def test_columns_are_encoded_as_their_states_are(some: list[InputState]) -> None:
+@given(
+    st.lists(anything, max_size=8), st.lists(st.just(()) | st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=8)
+)
+def test_columns_are_encoded_as_their_states_are(some: list[InputState], commanded: list[tuple[float, ...]]) -> None:
+    some = [dataclasses.replace(state, commands=row) for state, row in zip(some, commanded, strict=False)]
     space, one_by_one, at_once = ActionSpace(), Counter[str](), Counter[str]()
     columns = InputColumns.of(some)
     assert columns.states() == tuple(some)
@@ -267,3 +277,8 @@ def test_columns_are_encoded_as_their_states_are(some: list[InputState]) -> None
     assert +at_once == +one_by_one
     assert columns.is_null.tolist() == [state.is_null for state in some]
     assert columns[2:5].states() == tuple(some[2:5])
+
+
+def test_ticks_with_other_numbers_of_commands_are_no_columns() -> None:
+    with pytest.raises(ActionError, match=r"got \[1, 2\]"):
+        InputColumns.of([InputState(commands=(0.0,)), InputState(), InputState(commands=(0.0, 1.0))])

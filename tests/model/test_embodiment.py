@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gi_model.actions import ActionSpace, Gamepad, InputState
 from gi_model.actuators import Actuator, Source
 from gi_model.embodiment import Camera, Embodiment, parse_embodiment, read_embodiment
-from gi_model.errors import ConfigError
+from gi_model.errors import ActionError, ConfigError
 from tests.model.strategies import states
 
 SPACE = ActionSpace()
@@ -106,6 +106,9 @@ def actuators(draw: st.DrawFn, source_lists: st.SearchStrategy[list[str]], deadb
     return actuator(*sources, neutral=middle, reach=(low, high + 0.1))
 
 
+directs = st.tuples(st.tuples(amounts, amounts, amounts).map(sorted), st.integers(3, 200)).map(
+    lambda drawn: Actuator("mast", "rad", drawn[0][1], drawn[0][0], drawn[0][2] + 0.1, 4.0, None, levels=drawn[1])
+)
 pads = st.tuples(
     actuators(st.lists(st.sampled_from(["left_stick.y", "left_stick.x"]), min_size=1, unique=True), 0.9),
     actuators(st.just(["right_stick.x"]), 0.9),
@@ -119,8 +122,9 @@ keyboards = st.tuples(
     actuators(st.just(["wheel.y"]), 2.0),
     actuators(st.just(["MouseLeft", "MouseRight"]), 0.0),
 )
-bodies = (pads | keyboards).map(lambda parts: embodiment(*parts))
-shares = st.lists(st.floats(0.0, 1.0), min_size=5, max_size=5)
+alone = st.just(())
+bodies = st.tuples(pads | keyboards, alone | st.tuples(directs, directs)).map(lambda parts: embodiment(*sum(parts, ())))
+shares = st.lists(st.floats(0.0, 1.0), min_size=7, max_size=7)
 
 
 def within_reach(body: Embodiment, shares: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -133,7 +137,9 @@ def within_reach(body: Embodiment, shares: list[float]) -> np.ndarray[tuple[int]
 def test_a_command_survives_inputs_and_tokens_within_the_resolution(body: Embodiment, shares: list[float]) -> None:
     command = within_reach(body, shares).astype(np.float32)
     state = body.inputs(command)
-    again = body.command(SPACE.decode(SPACE.encode(state)))
+    levels = body.command_space.encode(np.array(state.commands))
+    commands = tuple(body.command_space.decode(levels).tolist())
+    again = body.command(replace(SPACE.decode(SPACE.encode(state)), commands=commands))
     slack = 1e-5 * (1 + np.abs(command) + np.abs(body.neutral))
     assert (np.abs(again - command) <= body.resolution + slack).all(), (command, again, body.resolution)
 
@@ -152,7 +158,11 @@ def test_inputs_are_their_own_inverse_once_made(body: Embodiment, shares: list[f
 @given(bodies)
 def test_no_input_is_the_neutral_command(body: Embodiment) -> None:
     assert body.command(InputState()).tolist() == body.neutral.tolist()
-    assert body.inputs(body.neutral).is_null
+    resting = body.inputs(body.neutral)
+    assert replace(resting, commands=()).is_null
+    assert resting.is_null == (not any(resting.commands))
+    space = body.command_space
+    assert space.decode(space.encode(np.array(resting.commands))).tolist() == list(resting.commands)
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,6 +222,10 @@ def test_a_coarser_scale_has_a_coarser_resolution() -> None:
         ('"right_stick.x"', '"motion.x"', 33, "gamepad beside keyboard"),
         ('name = "angular.z"', 'name = "linear.x"', 26, "two actuators of one name"),
         ("scale = -2.0", "scale = = -2.0", 33, "is not TOML"),
+        ("max_rate = 12.0\n", "max_rate = 12.0\nlevels = 65\n", 32, "sources and levels"),
+        (ROVER[ROVER.rindex("sources") :], "levels = 2\n", 32, "3 to 1025"),
+        (ROVER[ROVER.rindex("sources") :], "levels = 6.5\n", 32, "a whole number"),
+        (ROVER[ROVER.rindex("sources") :], "", 25, "Give it levels"),
     ],
 )
 def test_errors_name_the_line(old: str, new: str, line: int, words: str) -> None:
@@ -249,6 +263,21 @@ def test_bodies_that_cannot_be_are_refused(make: Callable[..., object], words: s
 def test_what_is_no_command_is_refused(command: list[float]) -> None:
     with pytest.raises(ConfigError, match="not a command"):
         parse_embodiment(ROVER).inputs(np.array(command, np.float32))
+
+
+@pytest.mark.parametrize("commands", [(0.5,), (0.5, 0.5, 0.5)])
+def test_commands_of_another_body_are_refused(commands: tuple[float, ...]) -> None:
+    body = embodiment(*(Actuator(name, "rad", 0.0, -1.0, 1.0, 4.0, None, levels=65) for name in "ab"))
+    with pytest.raises(ActionError, match="expected 2 of body"):
+        body.command(InputState(commands=commands))
+    with pytest.raises(ActionError, match="not the commands of this body"):
+        body.command_space.encode(np.array(commands))
+
+
+@pytest.mark.parametrize("commands", [(float("nan"),), (float("inf"),), (0.0,) * 33])
+def test_what_is_no_command_is_no_input_state(commands: tuple[float, ...]) -> None:
+    with pytest.raises(ActionError, match="at most 32 finite numbers"):
+        InputState(commands=commands)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def raising(*_: Any) -> Any:
         (False, "failed", [0.0, 0.0]),
         ("go", "failed", [0.0, 0.0]),
         (np.array([1.0, 0.5]), "failed", [0.0, 0.0]),  # a command is no input state
+        (InputState(commands=(1.0,)), "failed", [0.0, 0.0]),  # of a body with another actuator
     ],
 )
 def test_its_answer_is_what_counts(answer: Any, outcome: Outcome, command: list[float]) -> None:

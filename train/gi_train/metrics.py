@@ -51,7 +51,8 @@ def evaluate_offline(
     sums = OfflineSums(policy.space, next(policy.parameters()).device)
     for batch in batches:
         score, known = policy.score(batch), batch.known.flatten()
-        sums.add(DecoderScore(score.log_probs[known], score.nll[known], score.loss[known]), batch)
+        command_nll = None if score.command_nll is None else score.command_nll[known]
+        sums.add(DecoderScore(score.log_probs[known], score.nll[known], score.loss[known], command_nll), batch)
     policy.train(was_training)
     if add_up is not None:
         sums.reduce(add_up)

@@ -33,7 +33,7 @@ class OfflineSums:
     def __init__(self, space: ActionSpace, device: torch.device | str = "cpu") -> None:
         self._space = space
         self._num_listed = space.ids["buttons:0"]  # keys and gamepad buttons come first, after `none`
-        names = ["ticks", "loss", "nll", "pairs"]
+        names = ["ticks", "loss", "nll", "pairs", "commanded", "nll/commands"]
         names += [f"{what}/{factor}" for factor in space.factors for what in ("nll", "right", "same", "copied")]
         names += [f"{what}/{which}" for which in ("keys", "transitions") for what in ("true", "said", "both")]
         self._sums = {name: torch.zeros((), dtype=torch.float64, device=device) for name in names}
@@ -50,6 +50,10 @@ class OfflineSums:
         self._add("pairs", paired)
         self._add("loss", score.loss)
         self._add("nll", score.nll)
+        if score.command_nll is not None:
+            self._add("nll", score.command_nll)
+            self._add("nll/commands", score.command_nll)
+            self._add("commanded", torch.ones_like(paired))
         for name, slots in self._space.factors.items():
             now, old, answer = truth[:, slots], before[:, slots], said[:, slots]
             same = (now == old).all(-1)
@@ -75,6 +79,8 @@ class OfflineSums:
         if not num_ticks:
             return {}
         values = {"loss": sums["loss"] / num_ticks, "nll": sums["nll"] / num_ticks, "marginal": 0.0}
+        if sums["commanded"]:
+            values["nll/commands"] = sums["nll/commands"] / num_ticks
         for name in self._space.factors:
             shares = self._sums[f"counts/{name}"] / num_ticks
             values[f"nll/{name}"] = sums[f"nll/{name}"] / num_ticks

@@ -43,7 +43,7 @@ class PolicyAgent:
         stepper = self._stepper
         answer = stepper.step(resize(frame, stepper.height, stepper.width)[None], [0])
         self.confidence = dict(zip(stepper.factors, map(float, answer.confidence[0]), strict=True))
-        return stepper.action_space.decode(answer.tokens[0])
+        return replace(stepper.action_space.decode(answer.tokens[0]), commands=answer.commands_of(0))
 
     def close(self) -> None:
         """Nothing held but memory."""

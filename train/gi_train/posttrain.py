@@ -154,6 +154,7 @@ def build_reader(trainee: Trainee, split: str) -> Reader:
         block_mb=train.block_mb,
         cache_mb=train.cache_mb,
         decode_threads=train.decode_threads,
+        num_commands=len(trainee.body.command_space) if trainee.body else 0,
     )
     return Reader(Corpus(trainee.demonstrations.folder), settings, action_space=trainee.policy.space)
 

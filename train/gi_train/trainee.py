@@ -12,9 +12,10 @@ import torch
 from gi_data.demonstrations import Demonstrations
 from gi_data.storage import write_atomic
 from gi_model import __version__
-from gi_model.adapters import Adapter, AdapterConfig, load_adapter, save_adapter
+from gi_model.adapters import HEAD, Adapter, AdapterConfig, load_adapter, save_adapter
 from gi_model.attachment import attach
 from gi_model.checkpoint import load_policy, save_policy
+from gi_model.command_head import build_head
 from gi_model.embodiment import Embodiment
 from gi_model.errors import CheckpointError, ConfigError
 from gi_model.policy import Policy
@@ -66,7 +67,9 @@ class Trainee:
         torch.manual_seed(config.train.seed)  # new weights are drawn here
         if adapted:
             adapt(policy, adapted, rank=config.rank, alpha=config.alpha)
+            policy.command_head = build_head(policy.config, body)
         else:
+            _refuse_head(body)
             policy.config = policy.config.replace(fps=demonstrations.fps)  # an adapter has a rate of its own
         return cls(policy, base, RunPaths(out), demonstrations, config, body, adapted, facts)
 
@@ -130,4 +133,13 @@ class Trainee:
             action_space=policy.space.fingerprint,
             embodiment=self.body,
         )
-        return Adapter(config, adapter_tensors(policy, adapted))
+        head = {} if policy.command_head is None else policy.command_head.state_dict()
+        tensors = {f"{HEAD}{name}": tensor.to("cpu", torch.float32, copy=True) for name, tensor in head.items()}
+        return Adapter(config, adapter_tensors(policy, adapted) | tensors)
+
+
+def _refuse_head(body: Embodiment | None) -> None:
+    """A checkpoint holds no body, and so no head for one."""
+    if body is not None and len(body.command_space):
+        names, do = ", ".join(body.command_space.names), "Train an adapter: leave --method out."
+        raise ConfigError("direct actuators need an adapter", got=names, expected="method lora or head", do=do)
