@@ -67,6 +67,12 @@ def test_another_number_of_steps_trains_anew_and_records_nothing_anew(tmp_path: 
     assert plan_run(one, "full", 5, 0)[1].fingerprint != plan_run(two, "full", 5, 0)[1].fingerprint
 
 
+def test_a_study_goes_on_with_another_number_of_jobs(tmp_path: Path) -> None:
+    one, two = make_study(tmp_path), make_study(tmp_path, jobs=2)
+    assert plan_data(one) != plan_data(two)
+    assert [s.fingerprint for s in plan_data(one)] == [s.fingerprint for s in plan_data(two)]
+
+
 def test_the_report_normalises_and_compares_with_scratch(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     played(study.baselines, "random", [0.0, 2.0])

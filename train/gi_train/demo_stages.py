@@ -49,8 +49,12 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the commands, with those of every stage before, and with the version of gi-model."""
-        parts = [__version__, self.name, self.commands, [stage.fingerprint for stage in self.after]]
+        """Changes with the commands, with those of every stage before, and with the version of gi-model.
+
+        How many jobs run at a time is no part of what comes out: a study may go on with more, or with fewer.
+        """
+        commands = [_without_jobs(command) for command in self.commands]
+        parts = [__version__, self.name, commands, [stage.fingerprint for stage in self.after]]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -223,6 +227,13 @@ class Stages:
 
 def _fill(command: Command, filled: Mapping[str, str]) -> Command:
     return tuple(word.format(**filled) if filled else word for word in command)
+
+
+def _without_jobs(command: Command) -> Command:
+    if "--jobs" not in command:
+        return command
+    at = command.index("--jobs")
+    return command[:at] + command[at + 2 :]
 
 
 def _reap(child: subprocess.Popen[bytes]) -> None:
