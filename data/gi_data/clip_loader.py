@@ -13,11 +13,13 @@ from gi_data.blend import Blend
 from gi_data.corpus import Corpus
 from gi_data.decoders import Decoders
 from gi_data.index import IndexRow
+from gi_data.inputs_table import LabelColumns
 from gi_data.video import decode, decode_planes
 from gi_model.actions import ActionSpace, Bindings
 from gi_model.clip import Clip
+from gi_model.errors import ClipError
 
-MAX_KEPT_TICKS = 2_000_000  # of labels: about 64 MB, 28 hours of play at 20 Hz
+MAX_KEPT_BYTES = 64_000_000  # of labels: 30 hours of play at 20 Hz, or 6 of a body with 32 direct actuators
 
 Target = tuple[int, NDArray[np.uint8]]  # a first tick, and where the frames (T, ...) from there on belong
 
@@ -32,6 +34,7 @@ class DecodedClip:
     actions: NDArray[np.int16]  # (T, K)
     known: NDArray[np.bool_]  # (T,)
     num_decoded: int  # frames
+    commands: NDArray[np.float32] | None  # (T, A), NaN in ticks without; None: not asked for
 
 
 def decode_clip(corpus: Corpus | Blend, clip_id: int, *, height: int, width: int) -> Clip:
@@ -55,18 +58,26 @@ def decode_clip(corpus: Corpus | Blend, clip_id: int, *, height: int, width: int
 class ClipLoader:
     """Loads clips of `corpus` for a model of this frame size and action space. Safe to call from many threads.
 
-    `is_planes`: frames are planes; only for a corpus whose every clip is stored at the model's size.
+    `is_planes`: frames are planes; only for a corpus whose every clip is stored at the model's size. `num_commands`: of
+    the direct actuators of the body that every clip is of; 0: none are read.
     """
 
     def __init__(
-        self, corpus: Corpus | Blend, action_space: ActionSpace, *, height: int, width: int, is_planes: bool = False
+        self,
+        corpus: Corpus | Blend,
+        action_space: ActionSpace,
+        *,
+        height: int,
+        width: int,
+        is_planes: bool = False,
+        num_commands: int = 0,
     ) -> None:
         self.corpus, self.height, self.width, self.is_planes = corpus, height, width, is_planes
-        self._space = action_space
+        self._space, self._num_commands = action_space, num_commands
         self._decoders = Decoders()
         self._lost: dict[int, Counter[str]] = {}
         self._kept: dict[int, _EncodedLabels] = {}
-        self._num_kept_ticks = 0
+        self._num_kept_bytes = 0
 
     @property
     def lost(self) -> Counter[str]:
@@ -81,7 +92,7 @@ class ClipLoader:
     def size_of(self, clip_id: int) -> int:
         """Bytes of the loaded clip."""
         frame = int(np.prod(self.frame_shape))
-        return int(self.corpus.num_ticks[clip_id]) * (frame + 2 * self._space.num_tokens)
+        return int(self.corpus.num_ticks[clip_id]) * (frame + 2 * self._space.num_tokens + 4 * self._num_commands)
 
     def load(self, clip_id: int) -> DecodedClip:
         """Read, decode, and encode a clip. Raises ClipError if it is damaged."""
@@ -101,7 +112,9 @@ class ClipLoader:
             rgb = decode(video, row.key, frames=needed, height=self.height, width=self.width)
             for start, frames in stored:
                 frames[:] = rgb[start - needed.start :][: len(frames)].transpose(0, 3, 1, 2)
-        return DecodedClip(row.key, row.first_tick, None, labels.actions, labels.known, len(needed))
+        return DecodedClip(
+            row.key, row.first_tick, None, labels.actions, labels.known, len(needed), commands=labels.commands
+        )
 
     def _labels(self, clip_id: int) -> "_EncodedLabels":
         """Read and encode, or what of it is kept: a hundredth of a frame's bytes, asked for in every epoch."""
@@ -112,11 +125,24 @@ class ClipLoader:
         lost: Counter[str] = Counter()
         actions = self._space.encode_columns(labels.inputs, lost).astype(np.int16)
         self._lost[clip_id] = +lost  # without the zeros
-        encoded = _EncodedLabels(row, actions, labels.known)
-        if self._num_kept_ticks + len(actions) <= MAX_KEPT_TICKS:  # else the first to come stay
-            self._num_kept_ticks += len(actions)
+        encoded = _EncodedLabels(row, actions, labels.known, self._commands(labels, row.key))
+        if self._num_kept_bytes + encoded.num_bytes <= MAX_KEPT_BYTES:  # else the first to come stay
+            self._num_kept_bytes += encoded.num_bytes
             self._kept[clip_id] = encoded
         return encoded
+
+    def _commands(self, labels: LabelColumns, key: str) -> NDArray[np.float32] | None:
+        """float32 (T, A) of a clip's labels; None: not asked for. Raises ClipError if it has another number of them."""
+        if not self._num_commands:
+            return None
+        commands, size = labels.inputs.commands, (len(labels.known), self._num_commands)
+        if not commands.shape[1] and not labels.known.any():  # labels were taken away, or never there
+            return np.full(size, np.nan, np.float32)
+        if commands.shape != size:
+            what, do = f"clip {key} is of another body", "Leave it out, or record it with the body to be driven."
+            expected = f"{self._num_commands}, one for each direct actuator"
+            raise ClipError(what, got=f"{commands.shape[1]} commands a tick", expected=expected, do=do)
+        return commands.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,11 @@ class _EncodedLabels:
     row: IndexRow
     actions: NDArray[np.int16]  # (T, K)
     known: NDArray[np.bool_]  # (T,)
+    commands: NDArray[np.float32] | None  # (T, A)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.actions.nbytes + self.known.nbytes + (0 if self.commands is None else self.commands.nbytes)
 
 
 def _ticks(row: IndexRow) -> range:

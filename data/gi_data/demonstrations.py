@@ -83,7 +83,8 @@ def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> 
     """The body that demonstrations are of: `given`, or the one that their clips were recorded with; None for a game.
 
     Raises CorpusError, naming the clip, for demonstrations that cannot be of that body: recorded with another map from
-    inputs to actuators, at another rate, with controls that drive nothing, or with commands outside its range.
+    inputs to actuators, at another rate, with controls that drive nothing, without the commands of its direct actuators
+    or with others, or with commands outside its range.
     """
     corpus = Corpus(demonstrations.folder)
     rows = list(_rows(corpus))
@@ -102,8 +103,8 @@ def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> 
 
 
 def _map_of(body: Embodiment) -> list[tuple[object, ...]]:
-    """What an input means."""
-    return [(one.name, one.unit, one.neutral, one.sources) for one in body.actuators]
+    """What an input means. Not of it: into how many levels a command is put."""
+    return [(one.name, one.unit, one.neutral, one.sources, one.is_direct) for one in body.actuators]
 
 
 def _check_controls(corpus: Corpus, row: IndexRow, body: Embodiment) -> None:
@@ -114,6 +115,11 @@ def _check_controls(corpus: Corpus, row: IndexRow, body: Embodiment) -> None:
         do = "Give the embodiment that it was recorded with."
         expected = ", ".join(sorted(controls))
         raise CorpusError(f"clip {row.key} holds what drives no {body.name}", got=strange[0], expected=expected, do=do)
+    wanted = len(body.command_space)
+    if odd := {len(state.commands) for state in states} - {wanted}:
+        do = "Record it with this body, or give the embodiment that it was recorded with."
+        got, expected = f"{min(odd)} commands in a tick", f"{wanted}: one for each actuator without sources"
+        raise CorpusError(f"clip {row.key} does not say what {body.name} was told", got=got, expected=expected, do=do)
     if states:
         check_commands(np.stack([body.command(state) for state in states]), body, row.key)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputColumns, InputState
 from gi_model.actions.columns import CONTROL_IDS, CONTROLS
-from gi_model.actions.inputs import MAX_COMMANDS
+from gi_model.actions.inputs import LARGEST_COMMAND, MAX_COMMANDS
 from gi_model.errors import ActionError, ClipError
 
 _AXES = ("left_x", "left_y", "right_x", "right_y", "trigger_left", "trigger_right")
@@ -211,7 +211,7 @@ def _commands(table: pa.Table) -> NDArray[np.float64]:
     counts = np.unique(pc.list_value_length(lists.drop_null()).to_numpy())
     count = int(counts[0]) if len(counts) else 0
     values = _floats(pc.list_flatten(lists), null=np.nan)
-    if len(counts) > 1 or count > MAX_COMMANDS or not np.isfinite(values).all():
+    if len(counts) > 1 or count > MAX_COMMANDS or not (np.abs(values) <= LARGEST_COMMAND).all():
         expected = f"one number of commands, at most {MAX_COMMANDS}, all finite"
         raise ValueError(f"commands of {counts.tolist()} numbers, expected {expected}")
     commands = np.full((len(table), count), np.nan)

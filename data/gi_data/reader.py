@@ -55,7 +55,8 @@ class Reader:
             for stream_id, share in zip(self._order.stream_ids, self._order.shares, strict=True)
         ]
         size = {"height": config.height, "width": config.width}
-        loader = ClipLoader(self.corpus, self.action_space, **size, is_planes=self.corpus.is_stored_at(**size))
+        is_planes, num_commands = self.corpus.is_stored_at(**size), config.num_commands
+        loader = ClipLoader(self.corpus, self.action_space, **size, is_planes=is_planes, num_commands=num_commands)
         self._windows = WindowFiller(loader, self.corpus, config)
         self._neutral = self.action_space.encode(NEUTRAL)
         self._position = 0
@@ -195,6 +196,8 @@ class Reader:
         previous = np.broadcast_to(self._neutral, (b, k)).copy()
         previous_known = np.zeros(b, dtype=bool)
         game_id = np.zeros(b, dtype=np.int64)
+        num_commands = self.config.num_commands
+        commands = np.full((b, t, num_commands), np.nan, np.float32) if num_commands else None
         windows = [PADDING] * b
         for row, filled in enumerate(self._windows.finish(planned)):
             if filled is None:
@@ -202,6 +205,8 @@ class Reader:
             (clip_id, start), clip = filled
             actions[row] = clip.actions[start : start + t]
             known[row] = clip.known[start : start + t]
+            if commands is not None and clip.commands is not None:
+                commands[row] = clip.commands[start : start + t]
             if start:
                 previous[row], previous_known[row] = clip.actions[start - 1], clip.known[start - 1]
             game_id[row] = self.corpus.game_ids[clip_id]
@@ -214,6 +219,7 @@ class Reader:
             previous_known=torch.from_numpy(previous_known),
             game_id=torch.from_numpy(game_id),
             windows=tuple(windows),
+            commands=None if commands is None else torch.from_numpy(commands),
         )
 
     # ------------------------------------------------------------------ lifetime

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from gi_data.order import LANES
+from gi_model.actions.inputs import MAX_COMMANDS
 from gi_model.errors import ConfigError
 
 TRAIN = "train"
@@ -13,6 +14,7 @@ TRAIN = "train"
 class ReaderConfig:
     """How to read. batch_size: windows of a global batch, over all ranks. block_mb: decoded RGB shuffled together.
 
+    num_commands: how many commands of direct actuators each tick is to bring; 0: batches carry none.
     temperature: games and corpora share windows by hours^(1 / temperature), infinity: alike (see `Blend`).
 
     Split "train" is endless, shifted, and shared out; any other is one pass in a fixed order, its last batch padded
@@ -34,12 +36,15 @@ class ReaderConfig:
     max_bad_clips: int = 16
     decode_threads: int = 2
     prefetch_batches: int = 4
+    num_commands: int = 0
 
     def __post_init__(self) -> None:
         positive = ("height", "width", "window_ticks", "batch_size", "block_mb", "decode_threads", "prefetch_batches")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ConfigError(f"reader's {name} out of range", got=getattr(self, name), expected="1 or more")
+        if not 0 <= self.num_commands <= MAX_COMMANDS:
+            raise ConfigError("number of commands", got=self.num_commands, expected=f"0 to {MAX_COMMANDS}")
         if self.seed < 0:
             raise ConfigError("seed out of range", got=self.seed, expected="0 or more")
         if not 0 <= self.rank < self.world_size:

@@ -196,6 +196,16 @@ def macro(tick: int) -> InputState:
     return InputState(keys=frozenset({"KeyW"} if tick % 2 else set())) if 30 <= tick < 150 else InputState()
 
 
+def unmoved(tick: int) -> InputState:
+    """A body without controls, told to rest."""
+    return InputState(commands=(0.0, 0.0) if 30 <= tick < 150 else (0.0, 0.5))
+
+
+def coasting(tick: int) -> InputState:
+    """A key stays down; meanwhile commands change, or not."""
+    return InputState(keys=frozenset({"KeyW"}), commands=(0.0 if 30 <= tick < 150 else (tick % 5) / 4,))
+
+
 def glitch(tick: int) -> InputState:
     return InputState(motion=(10_000 if 30 <= tick < 150 else 0, 0))
 
@@ -216,7 +226,9 @@ def same(pictures: Pictures) -> Pictures:
     ("name", "options", "player", "change"),
     [
         ("idle", {"seconds": 3.0}, away, same),
+        ("idle", {"seconds": 3.0}, unmoved, same),
         ("held_key", {"seconds": 3.0}, leaning, same),
+        ("held_key", {"seconds": 3.0}, coasting, same),
         ("menu", {}, in_menu, same),
         ("menu", {"locked_share": 0.0}, busy, frozen),
         ("burst", {"presses": 8}, macro, same),

@@ -1,7 +1,9 @@
 """A few recordings out of many: nested draws, held out by recording; what is no demonstration of a body is named."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from tests.conftest import Barcodes, MakeCorpus
 
 TURN = Actuator("angular.z", "rad/s", 0.0, -4.0, 4.0, 99.0, None, (Source("motion.x", 0.2),))
 LOOK = Actuator("tilt", "rad", 0.0, -4.0, 4.0, 99.0, None, (Source("motion.y", 0.1),))
+LIFT = Actuator("lift", "m", 0.0, -1.0, 1.0, 99.0, None, levels=33)
 GO = Actuator("linear.x", "m/s", 0.0, 0.0, 1.0, 99.0, None, (Source("KeyW", 1.0),))
 
 
@@ -135,6 +138,69 @@ def test_clips_know_their_body(barcodes: Barcodes, make_corpus: MakeCorpus, tmp_
     reversed_turn = replace(TURN, sources=(Source("motion.x", -0.2),))
     with pytest.raises(CorpusError, match=r"clip demo-\d-0000 was recorded with another body"):
         body_of(found, body(reversed_turn, LOOK, GO))
+
+
+Told = Callable[[int], tuple[float, ...]]  # commands of a tick
+
+
+@pytest.fixture
+def view(barcodes: Barcodes, make_corpus: MakeCorpus, tmp_path: Path) -> Callable[..., Demonstrations]:
+    """Demonstrations of six ticks of a body that only turns by the mouse, with commands as well."""
+
+    def make(told: Told, *, known: Callable[[int], bool] = lambda _: True) -> Demonstrations:
+        for index in range(2):
+            with RecordingWriter(tmp_path / "recordings", f"demo-{index}", barcodes.info()) as writer:
+                for tick in range(6):
+                    state = InputState(motion=(tick, 0), commands=told(tick))
+                    writer.append(barcodes.frame(tick), state, t_ns=tick * 50_000_000, known=known(tick))
+        return take_demonstrations(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), tmp_path / "view")
+
+    return make
+
+
+def test_a_body_with_direct_actuators_accepts_its_own_demonstrations(view: Any) -> None:
+    """Where nothing is known, nothing has to be told."""
+    whole = body(TURN, LIFT)
+    assert body_of(view(lambda tick: (0.25,) if tick else (), known=bool), whole) == whole
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (lambda _: (), r"clip demo-\d-0000 does not say what rover was told; got 0 commands in a tick; expected 1"),
+        (lambda tick: (0.25,) if tick != 4 else (), "got 0 commands in a tick; expected 1"),
+        (lambda _: (0.25, 0.5), "got 2 commands in a tick; expected 1"),
+        (lambda tick: (0.5 * tick,), r"demo-\d-0000 has commands beyond the limits; got lift = 1.5 m"),
+    ],
+)
+def test_demonstrations_that_told_a_direct_actuator_nothing_or_wrong_are_named(
+    view: Any, told: Told, words: str
+) -> None:
+    with pytest.raises(CorpusError, match=words):
+        body_of(view(told), body(TURN, LIFT))
+
+
+def test_commands_of_a_body_without_direct_actuators_are_refused(view: Any) -> None:
+    with pytest.raises(CorpusError, match="got 1 commands in a tick; expected 0"):
+        body_of(view(lambda _: (0.5,)), body(TURN))
+
+
+def test_levels_are_no_meaning_but_whether_an_actuator_is_direct_is(
+    barcodes: Barcodes, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    recorded = body(TURN, LIFT)
+    for index in range(2):
+        info = barcodes.info(extra=embodied(recorded))
+        with RecordingWriter(tmp_path / "recordings", f"demo-{index}", info) as writer:
+            for tick in range(6):
+                writer.append(barcodes.frame(tick), InputState(commands=(0.5,)), t_ns=tick * 50_000_000)
+    found = take_demonstrations(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), tmp_path / "view")
+    assert body_of(found) == recorded
+    finer = body(TURN, replace(LIFT, levels=129))
+    assert body_of(found, finer) == finer
+    driven = body(TURN, replace(LIFT, levels=None, sources=(Source("motion.y", 0.1),)))
+    with pytest.raises(CorpusError, match="was recorded with another body"):
+        body_of(found, driven)
 
 
 def test_play_of_a_game_enters_no_body_whatever_comes_first(

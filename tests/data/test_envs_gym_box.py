@@ -58,6 +58,23 @@ def test_inputs_are_the_tasks_own_actions(body_file: Path) -> None:
     env.close()
 
 
+def test_a_file_may_leave_an_entry_to_commands(body_file: Path) -> None:
+    body_file.write_text(PENDULUM.to_toml().partition("sources")[0] + "levels = 33\n")
+    env = make_environment(f"gym/Pendulum-v1@{body_file}")
+    bare = gymnasium.make("Pendulum-v1")
+    env.reset(seed=3)
+    bare.reset(seed=3)
+    env.action_space.seed(1)
+    drawn = [env.action_space.sample() for _ in range(3)]
+    for state in (*drawn, InputState(commands=(1.25,)), InputState(commands=(9.0,)), NEUTRAL):
+        assert state in env.action_space
+        _, reward, _, _, _ = env.step(state)
+        torque = np.array([np.clip(state.commands[0] if state.commands else 0.0, -1.5, 1.5)], np.float32)
+        assert reward == pytest.approx(sum(float(bare.step(torque)[1]) for _ in range(2)))
+    assert all(abs(state.commands[0]) <= 1.5 for state in drawn)
+    env.close()
+
+
 def test_an_entry_rests_where_its_range_allows() -> None:
     space = Box(np.array([-1, 0, 0.2], np.float32), np.array([1, 1, 0.8], np.float32))
     body = stick_embodiment(space, name="car", camera=CAMERA)

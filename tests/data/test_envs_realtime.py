@@ -126,7 +126,10 @@ def test_motion_is_spent_once_whenever_inputs_come(motions: list[int], substeps:
 @settings(max_examples=10, deadline=None)
 @given(motions=st.lists(st.integers(-50, 50), min_size=1, max_size=8), substeps=st.integers(1, 3))
 def test_answers_within_a_substep_are_executed_as_in_lock_step(motions: list[int], substeps: int) -> None:
-    states = [InputState(keys=frozenset({"KeyW"} if m % 2 else ()), motion=(m, 0)) for m in motions]
+    states = [
+        InputState(keys=frozenset({"KeyW"} if m % 2 else ()), motion=(m, 0), commands=(m / 4,) if m % 3 else ())
+        for m in motions
+    ]
     lockstep, game = Ledger(substeps=substeps), Ledger(substeps=substeps)
     for state in states:
         lockstep.step(state)

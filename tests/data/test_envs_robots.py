@@ -178,11 +178,14 @@ def test_held_out_arenas_are_never_recorded(tmp_path: object) -> None:
     assert [name for name in list_robots() if is_held_out(name)] == [f"{name}_unseen" for name in SEEN]
 
 
-def test_an_isolated_robot_plays_the_same_game_and_knows_its_body() -> None:
-    inner = make_robot("robot/rover_keys")
-    outer = make_environment("robot/rover_keys", isolated=True)
+@pytest.mark.parametrize("name", ["robot/rover_keys", "robot/rover_direct"])
+def test_an_isolated_robot_plays_the_same_game_and_knows_its_body(name: str) -> None:
+    inner = make_robot(name)
+    outer = make_environment(name, isolated=True)
     try:
         inputs = inputs_of(inner, seed=1, num_ticks=4)
+        outer.action_space.seed(1)
+        assert [outer.action_space.sample() for _ in inputs] == inputs
         frame, _ = outer.reset(seed=3)
         np.testing.assert_array_equal([frame, *(outer.step(s)[0] for s in inputs)], frames_of(inner, inputs, seed=3))
         assert outer.embodiment == inner.embodiment  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from gi_data.recording import RecordingWriter
 from gi_data.video import read_pictures
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, AxisBinding, Bindings, InputState
 from gi_model.actions.bindings import MOUSE_AXES, PAD_AXES
-from tests.model.strategies import gamepads, keyboards
+from tests.model.strategies import commanded, gamepads, keyboards
 
 TICK_NS = 50_000_000
 EVERYTHING = Bindings(
@@ -37,7 +37,7 @@ def read(directory: Path, recording_id: str) -> list[tuple[int, InputState, bool
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(keyboards, min_size=20, max_size=45) | st.lists(gamepads, min_size=20, max_size=45),
+    st.sampled_from([keyboards, gamepads, commanded]).flatmap(lambda one: st.lists(one, min_size=20, max_size=45)),
     st.sampled_from([16.0, 17.5, 20.0, 30.0]),
     st.sets(st.integers(0, 44)),
 )

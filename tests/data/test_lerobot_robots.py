@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,11 @@ maximum = 0.6
 max_rate = 3.0
 sources = [{control = "right_stick.x", scale = -0.6}]
 """
+)
+DIRECT = parse_embodiment(
+    BODY.to_toml().replace(
+        'sources = [\n  { control = "right_stick.x", scale = -0.6, deadband = 0.0 },\n]', "levels = 65"
+    )
 )
 NAMES = ["lights", "steering", "speed"]
 
@@ -132,6 +138,44 @@ def test_another_body_is_told_the_same_commands(tmp_path: Path, barcodes: Any) -
     assert [("KeyW" in state.keys) for state in states] == (rows[:, 2] > 1.0).tolist()
     steering = np.array([keys.command(state)[1] for state in states])
     np.testing.assert_allclose(steering, rows[:, 1], atol=0.0051)
+
+
+def test_a_direct_actuator_is_told_the_commands_themselves(tmp_path: Path, barcodes: Any) -> None:
+    """Beside one on a stick: what was commanded is what comes out, to the last bit, whatever its levels."""
+    rows = commands()
+    rows[5] = np.nan
+    assert not run(robot_dataset(tmp_path / "d", barcodes, rows), tmp_path / "r", DIRECT).failures
+    labels = labels_of(tmp_path / "r")
+    states = [state for each in labels for state in each.inputs]
+    assert states[5].commands == ()
+    assert np.flatnonzero(~labels[0].known).tolist() == [5]
+    told = [state.commands for number, state in enumerate(states) if number != 5]
+    np.testing.assert_array_equal(np.array(told, np.float32)[:, 0], np.delete(rows[:, 1], 5))
+    again = np.stack([DIRECT.command(state) for number, state in enumerate(states) if number != 5])
+    np.testing.assert_allclose(again, np.delete(rows, 5, axis=0)[:, [2, 1]], atol=1e-6)
+
+
+def test_commands_of_direct_actuators_go_out_and_come_back(tmp_path: Path, barcodes: Any, make_corpus: Any) -> None:
+    """Exactly, with the states that travel along; and as numbers, which any other dataset has, too."""
+    info = barcodes.info("robot/tractor", bindings=DIRECT.bindings, extra=embodied(DIRECT))
+    with RecordingWriter(tmp_path / "recordings", "r", info, clip_ticks=40) as writer:
+        for number, row in enumerate(commands(60)):
+            state = DIRECT.inputs(row[[2, 1]])
+            told = replace(state, commands=()) if number == 50 else state
+            writer.append(barcodes.frame(number), told, t_ns=number * 50_000_000, known=number != 50)
+    make_corpus(tmp_path / "recordings", tmp_path / "corpus")
+    export_lerobot(tmp_path / "corpus", tmp_path / "dataset")
+    table = pq.read_table(tmp_path / "dataset/data/chunk-000/file-000.parquet")
+    expected = commands(60)[:, 1]
+    expected[50] = DIRECT.neutral[1]
+    np.testing.assert_array_equal(np.stack(table["action"].to_numpy())[:, 1], expected)
+    assert not run(tmp_path / "dataset", tmp_path / "own", None).failures
+    for before in sorted((tmp_path / "recordings").glob("*.jsonl")):
+        assert (tmp_path / "own" / before.name).read_bytes() == before.read_bytes()
+    coarse = parse_embodiment(DIRECT.to_toml().replace("levels = 65", "levels = 33"))
+    assert not run(tmp_path / "dataset", tmp_path / "other", coarse).failures
+    again = [state.commands[0] for each in labels_of(tmp_path / "other") for state in each.inputs]
+    np.testing.assert_array_equal(np.array(again, np.float32), expected)
 
 
 # ---------------------------------------------------------------------- bad input

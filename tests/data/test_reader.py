@@ -134,6 +134,88 @@ def test_what_the_action_space_cannot_express_is_counted_once(tmp_path: Path, ba
         assert loader.lost == expected
 
 
+# ---------------------------------------------------------------------- commands of direct actuators
+
+
+def record_commands(folder: Path, name: str, barcodes: Any, *, num_commands: int = 2, num_labelled: int = 60) -> None:
+    """Tick t commands t, t + 1, ... hundredths; every seventh tick nothing. The clip has 60 ticks."""
+    with RecordingWriter(folder, name, barcodes.info()) as writer:
+        for number in range(60):
+            told = tuple(float(np.float32((number + index) / 100)) for index in range(num_commands))
+            state = dataclasses.replace(barcodes.state(number), commands=told if number % 7 else ())
+            known = number < num_labelled
+            writer.append(barcodes.frame(number), state if known else InputState(), t_ns=number, known=known)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_frame_meets_its_own_commands(tmp_path: Path, barcodes: Any, make_corpus: Any, split: str) -> None:
+    for index in range(3):
+        record_commands(tmp_path / "recordings", f"r-{index}", barcodes)
+    corpus = make_corpus(tmp_path / "recordings", tmp_path / "corpus")
+    with open_reader(corpus, split=split, num_commands=2) as reader:
+        for batch in islice(iter(reader), 10):
+            assert batch.commands is not None
+            assert batch.commands.dtype == torch.float32
+            for row, window in enumerate(batch.windows):
+                numbers = window.start + np.arange(6)
+                expected = np.stack([numbers, numbers + 1], axis=1).astype(np.float32) / np.float32(100)
+                expected[(numbers % 7 == 0) | (window == PADDING)] = np.nan
+                np.testing.assert_array_equal(batch.commands[row].numpy(), expected)
+
+
+def test_commands_come_only_where_they_are_asked_for_and_change_no_order(
+    tmp_path: Path, barcodes: Any, make_corpus: Any
+) -> None:
+    for index in range(3):
+        record_commands(tmp_path / "recordings", f"r-{index}", barcodes)
+    corpus = make_corpus(tmp_path / "recordings", tmp_path / "corpus")
+    with open_reader(corpus) as without, open_reader(corpus, num_commands=2) as with_them:
+        for a, b in zip(islice(iter(without), 8), islice(iter(with_them), 8), strict=True):
+            assert a.commands is None
+            assert a.windows == b.windows
+            assert torch.equal(a.actions, b.actions)
+        with_them.load_state_dict(without.state_dict())
+
+
+@pytest.mark.parametrize("num_commands", [0, 1, 3])
+def test_a_clip_of_another_body_is_damaged(tmp_path: Path, barcodes: Any, make_corpus: Any, num_commands: int) -> None:
+    for index in range(3):
+        record_commands(tmp_path / "recordings", f"good-{index}", barcodes)
+    record_commands(tmp_path / "recordings", "odd", barcodes, num_commands=num_commands)
+    corpus = make_corpus(tmp_path / "recordings", tmp_path / "corpus", val_fraction=0.0)
+    with open_reader(corpus, num_commands=2, max_bad_clips=1) as reader:
+        read = windows(iter(reader), 30)
+        assert {window.key for window in read} == {f"good-{index}-0000" for index in range(3)}
+        (why,) = reader.bad_clips.values()
+    assert f"clip odd-0000 is of another body; got {num_commands} commands a tick; expected 2" in why
+    with open_reader(corpus, num_commands=2, max_bad_clips=0) as strict, pytest.raises(CorpusError, match="too many"):
+        windows(iter(strict), 30)
+
+
+def test_a_clip_of_which_nothing_is_known_commands_nothing(tmp_path: Path, barcodes: Any, make_corpus: Any) -> None:
+    record_commands(tmp_path / "recordings", "film", barcodes, num_labelled=0)
+    with open_reader(make_corpus(tmp_path / "recordings", tmp_path / "corpus"), num_commands=2) as reader:
+        batch = next(iter(reader))
+    assert batch.commands is not None
+    assert batch.commands.isnan().all()
+    assert not reader.bad_clips
+
+
+def test_kept_labels_are_bounded_in_bytes(
+    tmp_path: Path, barcodes: Any, make_corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for two clips of three, less with commands."""
+    for index in range(3):
+        record_commands(tmp_path / "recordings", f"r-{index}", barcodes)
+    corpus = Corpus(make_corpus(tmp_path / "recordings", tmp_path / "corpus"))
+    monkeypatch.setattr("gi_data.clip_loader.MAX_KEPT_BYTES", 60 * (2 * ActionSpace().num_tokens + 1) * 2)
+    for num_commands, num_kept in ((0, 2), (2, 1)):
+        loader = ClipLoader(corpus, ActionSpace(), height=16, width=48, num_commands=num_commands)
+        for clip_id in range(3):
+            loader.load(clip_id)
+        assert len(loader._kept) == num_kept
+
+
 # ---------------------------------------------------------------------- resuming
 
 
@@ -312,7 +394,16 @@ def test_a_split_without_clips_and_windows_longer_than_clips_are_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [{"batch_size": 3, "world_size": 2}, {"rank": 1}, {"cache_mb": 1}, {"window_ticks": 0}, {"seed": -1}]
+    "change",
+    [
+        {"batch_size": 3, "world_size": 2},
+        {"rank": 1},
+        {"cache_mb": 1},
+        {"window_ticks": 0},
+        {"seed": -1},
+        {"num_commands": -1},
+        {"num_commands": 33},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

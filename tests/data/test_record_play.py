@@ -15,9 +15,12 @@ import pytest
 
 from gi_data.agents import make_agent
 from gi_data.cli_record import summarise
+from gi_data.corpus import Corpus
+from gi_data.demonstrations import body_of, take_demonstrations
 from gi_data.demonstrators.perturbed import Perturbation
 from gi_data.envs import EVAL_SEED_START, make_environment
 from gi_data.metadata import ClipMetadata
+from gi_data.reader import Reader, ReaderConfig
 from gi_data.record import Recorder, RecordPlan
 from gi_data.record_jobs import Tally, locked, record
 from gi_data.recording import is_finished
@@ -45,6 +48,11 @@ def start(out: Path, *flags: str) -> subprocess.Popen[str]:
     """`gi record` in a process group of its own, as a shell starts it."""
     command = [*GI, "record", "doom/health_gathering_supreme", "--out", str(out), *flags]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+
+
+@pytest.fixture
+def short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gi_data.envs.robots.environment.EPISODE_S", 2.0)
 
 
 def wait_for_finished(out: Path, count: int) -> None:
@@ -251,3 +259,27 @@ def test_the_summary_counts_all_episodes_of_the_plan(tmp_path: Path) -> None:
     assert summary["mean_score"] == tally.recorded[0].score
     assert np.isfinite(summary["mean_score"])
     assert json.loads(json.dumps(summary)) == summary
+
+
+@pytest.mark.usefixtures("short_episodes")
+@pytest.mark.parametrize("perturb", [False, True])
+def test_commands_of_a_body_reach_a_batch_as_they_were_recorded(
+    tmp_path: Path, make_corpus: Any, perturb: bool
+) -> None:
+    """Recorded are those that were meant, which shoves do not change; the body is found in the demonstrations."""
+    recorder = Recorder(plan(tmp_path, game="robot/rover_direct", demonstrator="scripted", perturb=perturb))
+    told: dict[str, Any] = {}
+    for seed in (3, 4):
+        recorder.record(seed)
+        recording_id = recorder._plan.recording_id(seed)
+        told[f"{recording_id}-0000"] = np.array([row["commands"] for row in labels(tmp_path, recording_id)], np.float32)
+    recorder.close()
+    found = take_demonstrations(make_corpus(tmp_path, tmp_path / "corpus"), tmp_path / "view")
+    body = body_of(found)
+    assert body == recorder._env.embodiment  # type: ignore[attr-defined]
+    with Reader(Corpus(found.folder), ReaderConfig(height=60, width=80, window_ticks=5, num_commands=2)) as reader:
+        batch = next(iter(reader))
+    assert batch.commands is not None
+    assert len(np.unique(batch.commands)) > 20
+    for (key, start), commands in zip(batch.windows, batch.commands.numpy(), strict=True):
+        np.testing.assert_array_equal(commands, told[key][start : start + 5])

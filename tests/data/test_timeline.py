@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gi_data.ingest.events import Deflect, Event, Label, Move, Press, Release, Snapshot, state_events
+from gi_data.ingest.events import Command, Deflect, Event, Label, Move, Press, Release, Snapshot, state_events
 from gi_data.ingest.timeline import TimedFrame, frames_at, tick_edges, ticks
 from gi_model.actions import Gamepad, InputState
 from gi_model.errors import ClipError
-from tests.model.strategies import gamepads, keyboards
+from tests.model.strategies import commanded, gamepads, keyboards
 
 MS = 1_000_000
 
@@ -21,7 +21,10 @@ def states(events: Sequence[Event], *edges_ms: int) -> list[InputState]:
     return [tick.state for tick in ticks(events, np.array(edges_ms, dtype=np.int64) * MS)]
 
 
-@given(st.lists(keyboards, max_size=12) | st.lists(gamepads, max_size=12), st.sampled_from([16.0, 17.5, 20.0, 30.0]))
+@given(
+    st.lists(keyboards, max_size=12) | st.lists(gamepads, max_size=12) | st.lists(commanded, max_size=12),
+    st.sampled_from([16.0, 17.5, 20.0, 30.0]),
+)
 def test_a_stream_at_our_rate_is_unchanged(stream: list[InputState], fps: float) -> None:
     edges = tick_edges(7, 7 + round((len(stream) + 0.5) * 1e9 / fps), fps)
     assert len(edges) == len(stream) + 1
@@ -52,6 +55,13 @@ def test_at_any_rate_nothing_held_is_missed_and_all_motion_stays(stream: list[In
     for tick, end in zip(got, edges[1:].tolist(), strict=True):
         overlapping = [s for (t, s, _) in rows if t < end and t + 50 * MS > tick.t_ns]
         assert tick.state.held == frozenset[str]().union(*(state.held for state in overlapping))
+
+
+def test_commands_hold_until_the_next_and_the_last_of_a_tick_counts() -> None:
+    """None at all ends a tick that had some without taking them away, as a released key does."""
+    told = [Command(10 * MS, (1.0,)), Command(60 * MS, (2.0,)), Command(70 * MS, (3.0,)), Command(160 * MS, ())]
+    got = states(told, 0, 50, 100, 150, 200, 250)
+    assert [state.commands for state in got] == [(1.0,), (3.0,), (3.0,), (3.0,), ()]
 
 
 def test_a_tap_within_a_tick_stays_and_ends_with_it() -> None:

@@ -29,3 +29,7 @@ gamepads = st.builds(
 )
 states = keyboards | gamepads
 commands = st.lists(st.floats(-(2.0**127), 2.0**127, width=32), max_size=4).map(tuple)  # of direct actuators
+single = st.floats(-(2.0**127), 2.0**127, width=32)
+commanded = st.builds(  # of one body: the same number of commands, or none in a tick
+    InputState, keys=st.frozensets(st.sampled_from(KEYS), max_size=2), commands=st.just(()) | st.tuples(single, single)
+)

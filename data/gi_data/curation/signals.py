@@ -120,7 +120,8 @@ def _flags(labels: LabelColumns) -> NDArray[np.uint8]:
     flags |= inputs.is_null * NULL
     flags |= inputs.has_cursor * CURSOR
     flags |= (cursor_moved | moved | clicked) * POINTING
-    flags |= (edges | cursor_moved | moved | wheel | _changes(inputs.axes)) * CHANGED
+    adjusted = _changes(inputs.axes) | _changes(np.nan_to_num(inputs.commands))
+    flags |= (edges | cursor_moved | moved | wheel | adjusted) * CHANGED
     return flags.astype(np.uint8)
 
 

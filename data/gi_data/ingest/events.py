@@ -78,6 +78,14 @@ class Deflect:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """What a body's direct actuators are told from now on, in its order and units; (): nothing."""
+
+    t_ns: int
+    commands: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """From now on what is held is (or is not) a player's known action."""
 
@@ -85,7 +93,7 @@ class Label:
     known: bool
 
 
-Event: TypeAlias = Press | Release | Snapshot | Move | Scroll | Point | Deflect | Label
+Event: TypeAlias = Press | Release | Snapshot | Move | Scroll | Point | Deflect | Command | Label
 
 
 def state_events(states: Iterable[tuple[int, InputState, bool]], *, end_ns: int) -> Iterator[Event]:
@@ -104,6 +112,8 @@ def state_events(states: Iterable[tuple[int, InputState, bool]], *, end_ns: int)
             pad = state.gamepad or Gamepad()
             yield Snapshot(t_ns, "gamepad", pad.buttons)
             yield Deflect(t_ns, pad.left_stick, pad.right_stick, pad.triggers)
+        if state.commands != before.commands:
+            yield Command(t_ns, state.commands)
         if any(state.motion):
             yield Move(t_ns, *state.motion, duration_ns=next_ns - t_ns)
         if any(state.wheel):

@@ -1,9 +1,9 @@
 """Events and frames of any rate -> our clock: one frame and one input state a tick.
 
-A tick's state is what was held at any moment of it: a tap between two ticks stays. Motion and wheel are sums; what
-lasts is spread evenly, and rounded so that the whole stays exact: a stream that already has our rate comes out
-unchanged. A tick's frame is the newest one at or before its start, found by time stamp: captures that claim a steady
-rate do not have one.
+A tick's state is what was held at any moment of it: a tap between two ticks stays. Commands of direct actuators are the
+last that were given. Motion and wheel are sums; what lasts is spread evenly, and rounded so that the whole stays exact:
+a stream that already has our rate comes out unchanged. A tick's frame is the newest one at or before its start, found
+by time stamp: captures that claim a steady rate do not have one.
 """
 
 import heapq
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gi_data.ingest.events import Deflect, Event, Label, Move, Point, Press, Release, Scroll, Snapshot
+from gi_data.ingest.events import Command, Deflect, Event, Label, Move, Point, Press, Release, Scroll, Snapshot
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputState
 from gi_model.errors import ClipError
 from gi_model.frames import Frame
@@ -141,6 +141,8 @@ class Hands:
         self._cursor: Pair | None = None
         self._deflection: dict[str, Pair] = {}
         self._furthest: dict[str, Pair] = {}
+        self._commands: tuple[float, ...] = ()
+        self._last_commands: tuple[float, ...] = ()  # that were given for some of the tick
         self._has_pad: bool | None = None  # played on a gamepad; None: not a thing was touched yet
         self._known = self.known_all_along = True
         self._num_flows = 0
@@ -154,6 +156,7 @@ class Hands:
         """Only what is held now counts."""
         self._touched = set(self._held)
         self._furthest = dict(self._deflection)
+        self._last_commands = self._commands
         self.known_all_along = self._known
 
     def apply(self, event: Event) -> None:
@@ -176,6 +179,9 @@ class Hands:
                 self._cursor = position
             case Deflect():
                 self._deflect(event)
+            case Command(_, commands):
+                self._commands = commands
+                self._last_commands = commands or self._last_commands
             case Label(_, known):
                 self._known = known
                 self.known_all_along &= known
@@ -196,6 +202,7 @@ class Hands:
             wheel=wheel,
             cursor=self._cursor,
             gamepad=Gamepad(pad, **self._furthest) if self._has_pad else None,
+            commands=self._last_commands,
         )
 
     def _hold(self, controls: frozenset[str]) -> None:
