@@ -52,7 +52,7 @@ def play_command(
     from gi_serve.client import Client, SessionConfig
     from gi_serve.filmed import FilmedEnvironment
     from gi_serve.play_window import WindowPlay
-    from gi_serve.remote_agent import check_rate
+    from gi_serve.remote_agent import check_body, check_rate
 
     if window is not None:
         play = WindowPlay(game, window, fps=fps, bindings=bindings, hotkey=hotkey, record=record)
@@ -63,6 +63,7 @@ def play_command(
         env: Environment = make_environment(game)
         try:
             check_rate(session.model, env)
+            check_body(session.embodiment, env)
             if record is not None:
                 env = FilmedEnvironment(env, record, player=f"policy {_name_of(session)}")
             if shield is not None:

@@ -5,7 +5,8 @@
     left stick x, y · right stick x, y · triggers left, right: f32 each
 
 Key id: 1 + index in `gi_model.actions.KEYS`, ascending, then zeros; bits: index in MOUSE_BUTTONS and GAMEPAD_BUTTONS.
-Both ways are cached: a player holds few distinct states. The cursor has no field: no action space predicts one.
+Both ways are cached: a player holds few distinct states. The cursor has no field: no action space predicts one. Nor
+have commands of direct actuators, which hardly repeat: an action message carries them beside its records.
 """
 
 import struct
@@ -32,9 +33,10 @@ def decode_tokens(space: ActionSpace, tokens: bytes) -> InputState:
 
 @lru_cache(maxsize=16384)
 def pack_state(state: InputState) -> bytes:
-    """48 bytes of `state`. Raises ServeError on what the record cannot hold (more than 8 keys, a cursor)."""
-    if state.cursor is not None or len(state.keys) > MAX_KEYS:
-        raise ServeError("input state does not fit its record", got=state, expected=f"{MAX_KEYS} keys, no cursor")
+    """48 bytes of `state`. Raises ServeError on what the record cannot hold (more than 8 keys, a cursor, commands)."""
+    if state.cursor is not None or state.commands or len(state.keys) > MAX_KEYS:
+        expected = f"{MAX_KEYS} keys, no cursor, no commands"
+        raise ServeError("input state does not fit its record", got=state, expected=expected)
     pad = state.gamepad or Gamepad()
     try:
         return _RECORD.pack(

@@ -24,7 +24,6 @@ from gi_model.frames import Frame
 from gi_model.shield import Shield
 from gi_model.stepper import Stepper, Steps
 from gi_serve.admission import Demand, admits, count_on_time
-from gi_serve.controls import decode_tokens
 from gi_serve.engine_adapters import EngineAdapters
 from gi_serve.logs import tag_of
 from gi_serve.metrics import ModelMetrics
@@ -288,16 +287,21 @@ class Engine:
         if seq != session.stepped_seq:
             detail = f"seq {seq} is not the newest frame that the model saw, {session.stepped_seq}: send it sooner."
             raise Problem(FEEDBACK_LATE, detail)
+        self.robots.check_executed(session, state)
         session.executed_seq = seq
         self._remember(session, seq, state)
 
     def _remember(self, session: Session, seq: int, state: InputState) -> None:
-        if session.answered != (seq, state):
-            session.answered = None
+        """The model's history holds controls alone: other commands of direct actuators are recorded, no more."""
+        if session.answered == (seq, state):
+            return
+        known, session.answered = session.answered, None
+        tokens = None
+        if known is None or known[0] != seq or replace(known[1], commands=state.commands) != state:
             tokens = self.stepper.action_space.encode(state)
             self._thread.correct(session.slot, tokens)
-            if session.recording is not None:
-                session.recording.executed(seq, tokens)
+        if session.recording is not None:
+            session.recording.executed(seq, tokens, state.commands)
 
     def drop(self, session: Session, seq: int) -> None:
         """Count a frame of `session` that a newer one replaced."""
@@ -346,7 +350,7 @@ class Engine:
             self.times.observe(len(outcome.entries), (outcome.done_ns - outcome.started_ns) / 1e9)
         limited: Mapping[int, Limited] = {}
         if self.robots.num_open and outcome.steps is not None:  # before the next step: it must find what was executed
-            limited = self.robots.limit(outcome.entries, outcome.steps.tokens, outcome.judged)
+            limited = self.robots.limit(outcome.entries, outcome.steps, outcome.judged)
         self._start_step()  # before the answers are written: the model never waits for them
         if outcome.steps is not None:
             for row, entry in enumerate(outcome.entries):
@@ -370,9 +374,9 @@ class Engine:
         session, frame, now_ns = entry.session, entry.frame, time.monotonic_ns()
         tokens = steps.tokens[row]
         try:
-            states = tuple(decode_tokens(self.stepper.action_space, tick.tobytes()) for tick in tokens)
+            states = self.robots.states_of(entry, steps, row)
         except ActionError:
-            logger.exception("the model wrote tokens that no input state encodes to")
+            logger.exception("the model wrote what is no input state")
             session.sink.failed(session, frame.seq, Problem(INTERNAL))
             return
         if limited is not None:
@@ -380,7 +384,7 @@ class Engine:
         if session.stepped_seq == frame.seq and session.executed_seq != frame.seq:
             session.answered = frame.seq, states[0]
         if session.recording is not None:
-            session.recording.answer(frame.seq, steps.tokens[row], steps.confidence[row])
+            session.recording.answer(frame.seq, steps.tokens[row], steps.confidence[row], steps.commands_of(row))
         is_late = now_ns > frame.deadline_ns
         self.metrics.answers += 1
         self.metrics.deadline_misses += is_late

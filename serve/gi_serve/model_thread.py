@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -59,13 +59,13 @@ class Outcome:
     judged: Mapping[int, tuple[InputState, ShieldOutcome]] = field(default_factory=dict)
 
 
-Judge = Callable[[Sequence[Entry], NDArray[np.int64]], Mapping[int, tuple[InputState, ShieldOutcome]]]
+Judge = Callable[[Sequence[Entry], Steps], Mapping[int, tuple[InputState, ShieldOutcome]]]
 
 
 class ModelThread:
     """Runs one stepper. Every method belongs to the event loop's thread; `finished` is called there.
 
-    judge: called on the model's thread with a batch and its tokens; its answer is the outcome's `judged`.
+    judge: called on the model's thread with a batch and its answers; what it says is the outcome's `judged`.
     """
 
     def __init__(self, stepper: Stepper, finished: Callable[[Outcome], None], *, judge: Judge | None = None) -> None:
@@ -132,7 +132,7 @@ class ModelThread:
             stepped_ns = time.monotonic_ns()
             steps = _by_tick(self._stepper.step(frames, slots))
             done_ns = time.monotonic_ns()
-            judged = {} if self._judge is None else self._judge(entries, steps.tokens)
+            judged = {} if self._judge is None else self._judge(entries, steps)
         except Exception:  # whatever the model, or a shield, raises ends this batch, not the server
             logger.exception("the model failed on a batch of %d", len(entries))
             self._unsound.update(slots)
@@ -189,4 +189,6 @@ def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
 
 def _by_tick(steps: Steps) -> Steps:
     """With an axis of ticks, also where there is one."""
-    return steps if steps.tokens.ndim == 3 else Steps(steps.tokens[:, None], steps.confidence[:, None])
+    if steps.tokens.ndim == 3:
+        return steps
+    return replace(steps, tokens=steps.tokens[:, None], confidence=steps.confidence[:, None])

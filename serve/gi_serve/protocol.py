@@ -13,7 +13,7 @@ floats (slow), and anything that unpickles.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gi_model.actions import InputState
-from gi_model.errors import ServeError
+from gi_model.errors import ActionError, ServeError
 from gi_serve.command_plan import CommandPlan, pack_plan, unpack_plan
 from gi_serve.controls import RECORD_SIZE, pack_state, unpack_state
 
@@ -37,6 +37,7 @@ _SIZE: Final = struct.Struct("<HH")  # width, height
 _ANSWER: Final = struct.Struct("<IIHBB")  # age us, frames dropped, tokens a tick, horizon, factors
 _LATE: Final = 1
 _PLANNED: Final = 2
+_COMMANDED: Final = 4
 _MAX_U32: Final = 2**32 - 1
 
 
@@ -85,7 +86,7 @@ class ActionMessage:
     age_us: int  # received -> answered, on the server's clock
     num_dropped: int  # frames of this stream that were never answered since the last answer
     is_late: bool  # answered after the session's deadline
-    states: tuple[InputState, ...]  # (horizon,)
+    states: tuple[InputState, ...]  # (horizon,), all with as many commands
     tokens: NDArray[np.int64]  # (horizon, K)
     confidence: NDArray[np.float32]  # (horizon, F): the probability of each factor as chosen
     stream_id: int = 0
@@ -136,47 +137,74 @@ def encode_action(message: ActionMessage) -> bytes:
     """Bytes of an action message. Raises ProtocolError on a field that does not fit."""
     horizon, num_tokens = message.tokens.shape
     num_factors = message.confidence.shape[1]
-    header = _pack_header(Kind.ACTION, message, flags=_LATE * message.is_late | _PLANNED * (message.plan is not None))
+    commands = _pack_commands(message.states)
+    flags = _LATE * message.is_late | _PLANNED * (message.plan is not None) | _COMMANDED * bool(commands)
+    header = _pack_header(Kind.ACTION, message, flags=flags)
     age_us, num_dropped = min(message.age_us, _MAX_U32), min(message.num_dropped, _MAX_U32)
     try:
         answer = _ANSWER.pack(age_us, num_dropped, num_tokens, horizon, num_factors)
-        states = [pack_state(state) for state in message.states]
+        states = [pack_state(replace(each, commands=()) if commands else each) for each in message.states]
     except struct.error as error:
         raise ProtocolError("action does not fit the binary form", got=message.states, do=str(error)) from error
     tokens, confidence = message.tokens.astype("<i2").tobytes(), message.confidence.astype("<f4").tobytes()
     plan = b"" if message.plan is None else pack_plan(message.plan)
-    return b"".join((header, answer, *states, tokens, confidence, plan))
+    return b"".join((header, answer, *states, tokens, confidence, commands, plan))
 
 
 def decode_action(data: bytes) -> ActionMessage:
     """Inverse of `encode_action`. Raises ProtocolError on anything else."""
     codec, flags, stream_id, seq, capture_ns = _unpack_header(data, Kind.ACTION)
-    if codec or flags & ~(_LATE | _PLANNED):
-        raise ProtocolError("action has an unknown codec or flags", got=(codec, flags), expected="0 and 0 to 3")
+    if codec or flags & ~(_LATE | _PLANNED | _COMMANDED):
+        raise ProtocolError("action has an unknown codec or flags", got=(codec, flags), expected="0 and 0 to 7")
     first = _HEADER.size + _ANSWER.size
     if len(data) < first:
         raise ProtocolError("action is cut short", got=f"{len(data)} bytes", expected=f"at least {first}")
     age_us, num_dropped, num_tokens, horizon, num_factors = _ANSWER.unpack_from(data, _HEADER.size)
     after_states = first + horizon * RECORD_SIZE
     after_tokens = after_states + horizon * num_tokens * 2
-    end = after_tokens + horizon * num_factors * 4
+    after_confidence = after_tokens + horizon * num_factors * 4
+    count = data[after_confidence] if flags & _COMMANDED and len(data) > after_confidence else 0
+    end = after_confidence + (1 + horizon * count * 4 if flags & _COMMANDED else 0)
     if not horizon or not (len(data) == end or (flags & _PLANNED and len(data) > end)):
         expected = f"{horizon} ticks of {num_tokens} tokens and {num_factors} factors"
         raise ProtocolError("action of the wrong size", got=f"{len(data)} bytes", expected=expected)
     tokens = np.frombuffer(data, "<i2", horizon * num_tokens, after_states).reshape(horizon, num_tokens)
     confidence = np.frombuffer(data, "<f4", horizon * num_factors, after_tokens).reshape(horizon, num_factors)
+    states = _unpack_states(data[first:after_states])
+    if flags & _COMMANDED:
+        states = _unpack_commands(data[after_confidence + 1 : end], states)
     return ActionMessage(
         seq=seq,
         capture_ns=capture_ns,
         age_us=age_us,
         num_dropped=num_dropped,
         is_late=bool(flags & _LATE),
-        states=_unpack_states(data[first:after_states]),
+        states=states,
         tokens=tokens.astype(np.int64),
         confidence=confidence.astype(np.float32),
         stream_id=stream_id,
         plan=_unpack_plan(data[end:]) if flags & _PLANNED else None,
     )
+
+
+def _pack_commands(states: Sequence[InputState]) -> bytes:
+    """Commands of direct actuators: count u8 · f32 (ticks, count); nothing where there are none."""
+    counts = {len(state.commands) for state in states}
+    if counts <= {0}:
+        return b""
+    if len(counts) > 1:
+        raise ProtocolError("ticks with other numbers of commands", got=sorted(counts), expected="one body's")
+    return bytes(counts) + np.array([state.commands for state in states], "<f4").tobytes()
+
+
+def _unpack_commands(data: bytes, states: Sequence[InputState]) -> tuple[InputState, ...]:
+    if not data:
+        raise ProtocolError("action of no commands that says it has some")
+    rows = np.frombuffer(data, "<f4").reshape(len(states), -1).tolist()
+    try:
+        return tuple(replace(state, commands=tuple(row)) for state, row in zip(states, rows, strict=True))
+    except ActionError as error:
+        raise ProtocolError("action holds impossible commands", do=str(error)) from error
 
 
 def _unpack_plan(data: bytes) -> CommandPlan:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from gi_model.errors import ServeError
 from gi_model.stepper import Sampling, Stepper
 from gi_serve.protocol import FrameMessage
-from gi_serve.session_record import EVENTS, FORMAT, FRAMES, VERSION, answer_event, frame_event, open_event
+from gi_serve.session_record import (
+    EVENTS,
+    FORMAT,
+    FRAMES,
+    VERSION,
+    answer_event,
+    executed_event,
+    frame_event,
+    open_event,
+)
 
 if TYPE_CHECKING:
     from gi_model.adapters import AdapterConfig
@@ -119,18 +128,20 @@ class Recording:
         self.reopens = False
         self.put({"event": "step", "seq": seq})
 
-    def answer(self, seq: int, tokens: NDArray[np.int64], confidence: NDArray[np.float32]) -> None:
+    def answer(
+        self, seq: int, tokens: NDArray[np.int64], confidence: NDArray[np.float32], commands: Sequence[float] = ()
+    ) -> None:
         """The model answered."""
-        self.put(answer_event(seq, tokens, confidence))
+        self.put(answer_event(seq, tokens, confidence, commands))
 
     def failed(self, seq: int) -> None:
         """The model failed."""
         self.reopens = True
         self.put({"event": "failed", "seq": seq})
 
-    def executed(self, seq: int, tokens: NDArray[np.int64]) -> None:
+    def executed(self, seq: int, tokens: NDArray[np.int64] | None, commands: Sequence[float] = ()) -> None:
         """Something else was held than was answered."""
-        self.put({"event": "executed", "seq": seq, "tokens": tokens.tolist()})
+        self.put(executed_event(seq, tokens, commands))
 
     def end(self, reason: str) -> None:
         """The session is over."""

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
+from gi_model.embodiment import Embodiment
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 from gi_serve.client import Client, ModelInfo, Session, SessionConfig
@@ -38,15 +39,26 @@ class RemoteAgent:
 def make_remote_agent(spec: str, env: Environment) -> RemoteAgent:
     """The agent `http://HOST:PORT`, or `http://HOST:PORT?adapter=NAME` (also `model`).
 
-    Raises ServeError without a server or a free slot, ConfigError on another rate.
+    Raises ServeError without a server or a free slot, ConfigError on another rate, or body.
     """
     session = Client(spec).session(_read_settings(spec))
     try:
         check_rate(session.model, env)
+        check_body(session.embodiment, env)
     except ConfigError:
         session.close()
         raise
     return RemoteAgent(session)
+
+
+def check_body(body: Embodiment | None, env: Environment) -> None:
+    """Raise ConfigError if `env` has direct actuators, and a session for `body` does not command just those."""
+    needed: Embodiment | None = getattr(env, "embodiment", None)  # None where the game is no robot
+    names = () if needed is None else needed.command_space.names
+    commanded = () if body is None else body.command_space.names
+    if names and names != commanded:
+        what, do = f"nothing commands {env.name}", "Name an adapter that was made for this body: --adapter NAME."
+        raise ConfigError(what, got=", ".join(commanded) or "no commands", expected=", ".join(names), do=do)
 
 
 def _read_settings(spec: str) -> SessionConfig:

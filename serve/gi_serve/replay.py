@@ -3,13 +3,13 @@
 So any recording is a regression test of a model, a server, or a machine.
 Against a checkpoint the frames are decoded and stepped here; against a server they are sent as they once came, one by
 one. Tokens must be equal; probabilities are compared too, and may differ in the last digits where the recording was
-played in other batches.
+played in other batches. Commands of direct actuators are levels, and must be equal like tokens.
 """
 
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -124,7 +124,7 @@ class _Replay:
                 frame = self.record.read_frame(self.frames.pop(event["seq"]))
                 self.steps[event["seq"]] = self.replayer.step(frame)
                 self.report.num_steps += 1
-            case "executed":
+            case "executed" if "tokens" in event:  # else the history is what it was
                 self.replayer.correct(event["seq"], np.array(event["tokens"], np.int64))
             case "answer":  # the next frame may have gone into the model before this answer was written
                 self.report.difference = _compare(self.report, event, self.steps.pop(event["seq"]))
@@ -132,8 +132,9 @@ class _Replay:
 
 def _compare(report: ReplayReport, event: Mapping[str, Any], steps: Steps) -> Difference | None:
     expected, confidence = np.array(event["tokens"], np.int64), np.array(event["confidence"], np.float32)
-    if not np.array_equal(steps.tokens, expected):
-        states = (_describe(tokens) for tokens in (expected, steps.tokens))
+    commands = tuple(event.get("commands", ()))
+    if not np.array_equal(steps.tokens, expected) or steps.commands_of(0) != commands:
+        states = (_describe(expected, commands), _describe(steps.tokens, steps.commands_of(0)))
         return Difference(event["seq"], report.num_compared, *states)
     report.num_compared += 1
     error = float(np.abs(steps.confidence - confidence).max(initial=0.0))
@@ -141,8 +142,8 @@ def _compare(report: ReplayReport, event: Mapping[str, Any], steps: Steps) -> Di
     return None
 
 
-def _describe(tokens: NDArray[np.int64]) -> dict[str, Any]:
-    return ActionSpace().decode(tokens[0]).to_dict()
+def _describe(tokens: NDArray[np.int64], commands: tuple[float, ...]) -> dict[str, Any]:
+    return replace(ActionSpace().decode(tokens[0]), commands=commands).to_dict()
 
 
 class StepperReplayer:
@@ -179,7 +180,8 @@ class StepperReplayer:
             frame = decode_image(message, self._stepper.height, self._stepper.width)
         steps = self._stepper.step(np.array(frame)[None], [0])  # a copy: raw frames are views that may not be written
         horizon = self._stepper.action_horizon
-        return Steps(steps.tokens.reshape(horizon, -1), steps.confidence.reshape(horizon, -1))
+        tokens, confidence = steps.tokens.reshape(horizon, -1), steps.confidence.reshape(horizon, -1)
+        return replace(steps, tokens=tokens, confidence=confidence)
 
     def correct(self, seq: int, tokens: NDArray[np.int64]) -> None:
         """As it was."""
@@ -227,7 +229,7 @@ class ServerReplayer:
         answer = self._read()
         if not isinstance(answer, ActionMessage) or answer.seq != message.seq:
             raise ServeError("the server answered another frame", got=answer, expected=message.seq)
-        return Steps(answer.tokens, answer.confidence)
+        return Steps(answer.tokens, answer.confidence, (np.array(answer.states[0].commands, np.float32),))
 
     def correct(self, seq: int, tokens: NDArray[np.int64]) -> None:
         """As it was."""

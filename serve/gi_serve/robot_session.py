@@ -8,9 +8,11 @@ as a person's held stick did. What is overruled is what changes where the comman
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gi_model.actions import InputState
 from gi_model.embodiment import Embodiment
@@ -29,6 +31,7 @@ class RobotSession:
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment, self.envelope = embodiment, Envelope(embodiment)
         self.neutral = embodiment.inputs(embodiment.neutral)
+        self.num_commands = len(embodiment.command_space)  # of direct actuators
         self.num_steps = max(1, int(embodiment.command_hz / embodiment.fps + 1e-6))
         self.clamps = np.zeros((embodiment.num_actuators, len(KINDS)), np.int64)
         self.shielded: Counter[Outcome] = Counter()
@@ -52,8 +55,16 @@ class RobotSession:
         )
         if limited.is_stopped:
             return self.neutral, plan
-        is_overruled = np.any(np.abs(limited.target - wanted) > self.embodiment.resolution)
-        return self.embodiment.inputs(limited.target) if is_overruled else state, plan
+        return self._executed(state, wanted, limited.target), plan
+
+    def _executed(self, state: InputState, wanted: NDArray[np.float32], target: NDArray[np.float32]) -> InputState:
+        """`state`, unless its controls lead elsewhere than `target`; its commands are exactly the target's."""
+        body = self.embodiment
+        is_overruled = (np.abs(target - wanted) > body.resolution) & ~body.direct
+        if is_overruled.any():
+            return body.inputs(target)
+        commands = tuple(target[body.direct].tolist()) if self.num_commands else ()
+        return state if commands == state.commands else replace(state, commands=commands)
 
     def go_neutral(self, cause: Cause) -> CommandPlan:
         """The plan of a tick toward neutral, as fast as the limits let it."""
@@ -78,6 +89,17 @@ class RobotSession:
         rows = zip(self.embodiment.actuators, self.clamps.tolist(), strict=True)
         named = {each.name: {kind: n for kind, n in zip(KINDS, row, strict=True) if n} for each, row in rows}
         return {name: counts for name, counts in named.items() if counts}
+
+
+def check_direct(embodiment: Embodiment) -> None:
+    """Raise Problem if `embodiment` has direct actuators: only an adapter that was made for it commands them."""
+    names = [actuator.name for actuator in embodiment.actuators if actuator.is_direct]
+    if names:
+        detail = (
+            f"No control drives {', '.join(names)} of {embodiment.name}: name an adapter that was made for this body "
+            "(gi posttrain makes one), or give these actuators sources."
+        )
+        raise Problem(REQUEST_INVALID, detail)
 
 
 def check_body(embodiment: Embodiment, fps: float) -> Embodiment:

@@ -24,14 +24,14 @@ from gi_model.embodiment import Embodiment
 from gi_model.envelope import KINDS
 from gi_model.errors import ActionError
 from gi_model.shield import Outcome, Shield, judge
-from gi_model.stepper import Stepper
+from gi_model.stepper import Stepper, Steps
 from gi_serve.command_plan import Cause, CommandPlan
 from gi_serve.controls import decode_tokens
 from gi_serve.logs import tag_of
 from gi_serve.metrics import ModelMetrics
 from gi_serve.model_thread import Entry
-from gi_serve.problems import EMBODIMENT_MISMATCH, NOT_A_ROBOT, Problem
-from gi_serve.robot_session import RobotSession, check_body
+from gi_serve.problems import EMBODIMENT_MISMATCH, NOT_A_ROBOT, REQUEST_INVALID, Problem
+from gi_serve.robot_session import RobotSession, check_body, check_direct
 from gi_serve.sessions import Session, SessionOptions
 
 logger = logging.getLogger("gi_serve")
@@ -41,7 +41,7 @@ Limited = tuple[InputState, CommandPlan]
 
 
 class Robots:
-    """remember: lets an input state be what was held in the newest tick of a session."""
+    """remember: lets an input state be what was held in the newest tick of a session, unless that was its answer."""
 
     def __init__(
         self,
@@ -65,8 +65,11 @@ class Robots:
         if body is not None and theirs is not None and body.fingerprint != theirs.fingerprint:
             detail = f"The adapter {options.adapter} was made for {theirs.name}: leave the session's embodiment out."
             raise Problem(EMBODIMENT_MISMATCH, detail)
-        fps = self._stepper.fps if adapter is None else adapter.fps
-        return None if body is None else check_body(body, fps)
+        if body is None:
+            return None
+        if theirs is None:
+            check_direct(body)
+        return check_body(body, self._stepper.fps if adapter is None else adapter.fps)
 
     def make(self, options: SessionOptions) -> RobotSession | None:
         """What a session drives, at rest; None for a game. Raises Problem, and GiError for a body that cannot be."""
@@ -96,23 +99,37 @@ class Robots:
 
     # ------------------------------------------------------------------ actions
 
-    def judge(self, entries: Sequence[Entry], tokens: NDArray[np.int64]) -> Judged:
+    def states_of(self, entry: Entry, steps: Steps, row: int) -> tuple[InputState, ...]:
+        """An answer's states, a robot's with the commands of its direct actuators.
+
+        Raises ActionError on tokens that no state encodes to, and on commands of another body.
+        """
+        states = tuple(decode_tokens(self._stepper.action_space, tick.tobytes()) for tick in steps.tokens[row])
+        robot, commands = entry.session.robot, steps.commands_of(row)
+        if robot is None or not commands:
+            return states
+        if len(commands) != robot.num_commands:
+            got, expected = f"{len(commands)} commands", f"{robot.num_commands} of {robot.embodiment.name}"
+            raise ActionError("not the commands of this body's direct actuators", got=got, expected=expected)
+        return tuple(replace(state, commands=commands) for state in states)
+
+    def judge(self, entries: Sequence[Entry], steps: Steps) -> Judged:
         """What the shield lets through, by row. On the model's thread: it may look at the frame for a while."""
         judged: dict[int, tuple[InputState, Outcome]] = {}
         for row, entry in enumerate(entries):
             if self.shield is not None and entry.session.robot is not None and entry.is_wanted:
-                state = self._decode(tokens[row])
+                state = self._first_of(entry, steps, row)
                 if state is not None:
                     body = entry.session.robot.embodiment
                     judged[row] = judge(self.shield, body, entry.frame.pixels, state)
         return judged
 
-    def limit(self, entries: Sequence[Entry], tokens: NDArray[np.int64], judged: Judged) -> Mapping[int, Limited]:
+    def limit(self, entries: Sequence[Entry], steps: Steps, judged: Judged) -> Mapping[int, Limited]:
         """What each robot of a batch executes, and its plan, by row; histories are corrected where it differs."""
         limited: dict[int, Limited] = {}
         for row, entry in enumerate(entries):
             if entry.session.robot is not None and entry.is_wanted:
-                asked = self._decode(tokens[row])
+                asked = self._first_of(entry, steps, row)
                 if asked is not None:
                     limited[row] = self._limit(entry, asked, judged.get(row, (asked, "allowed")))
         return limited
@@ -125,7 +142,8 @@ class Robots:
         executed, plan = robot.follow(state, "policy" if outcome == "allowed" else "shield")
         self._count(robot, plan)
         robot.followed_ns = robot.planned_ns
-        if executed != asked and session.executed_seq != entry.frame.seq:
+        if session.executed_seq != entry.frame.seq:
+            session.answered = entry.frame.seq, asked
             self._remember(session, entry.frame.seq, executed)
         return executed, plan
 
@@ -139,10 +157,10 @@ class Robots:
         row = self._stepper.action_space.encode(executed)
         return (executed,) * len(states), np.broadcast_to(row, tokens.shape)
 
-    def _decode(self, tokens: NDArray[np.int64]) -> InputState | None:
-        """The first tick's state; None if no state encodes to it, which the answer will tell."""
+    def _first_of(self, entry: Entry, steps: Steps, row: int) -> InputState | None:
+        """The first tick's state; None if there is no such state, which the answer will tell."""
         try:
-            return decode_tokens(self._stepper.action_space, tokens[0].tobytes())
+            return self.states_of(entry, steps, row)[0]
         except ActionError:
             return None
 
@@ -153,6 +171,14 @@ class Robots:
                 name, counts = robot.embodiment.actuators[index].name, self._metrics.clamps
                 is_known = any(name == known for known, _ in counts) or len({known for known, _ in counts}) < MAX_NAMES
                 counts[name if is_known else "other", KINDS[kind]] += 1
+
+    def check_executed(self, session: Session, state: InputState) -> None:
+        """Raise Problem if `state` has commands, and not one for each direct actuator of the session's body."""
+        num_commands = 0 if session.robot is None else session.robot.num_commands
+        if state.commands and len(state.commands) != num_commands:
+            name = "a session without a body" if session.robot is None else session.robot.embodiment.name
+            detail = f"{len(state.commands)} commands, but {name} has {num_commands} direct actuators."
+            raise Problem(REQUEST_INVALID, detail)
 
     # ------------------------------------------------------------------ stop and watchdog
 

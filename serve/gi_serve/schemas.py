@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gi_model.actions.inputs import MAX_COMMANDS
 from gi_model.embodiment import Embodiment
 from gi_model.stepper import Keys, Sampling, Stepper
 from gi_serve.engine import Engine
@@ -22,6 +23,8 @@ _Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Event = TypeVar("Event", bound=BaseModel)
 _StreamId = Annotated[int, Field(ge=0, le=MAX_STREAM_ID)]
 _Deadline = Annotated[float, Field(gt=0, le=60_000)]
+_COMMANDS = {"type": "array", "items": {"type": "number"}, "maxItems": MAX_COMMANDS}
+StateBody = Annotated[dict[str, Any], Field(json_schema_extra={"properties": {"commands": _COMMANDS}})]
 
 
 class Strict(BaseModel):
@@ -150,7 +153,7 @@ class ActionExecuted(Strict):
     type: Literal["action.executed"]
     stream_id: _StreamId = 0
     seq: Annotated[int, Field(ge=0, le=MAX_SEQ)]
-    action: dict[str, Any] = Field(description="An input state, as in `actions` of an answer.")
+    action: StateBody = Field(description="An input state, as in `actions` of an answer.")
 
 
 class ClockSync(Strict):

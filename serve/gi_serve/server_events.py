@@ -4,13 +4,13 @@ The server writes its events by hand, because they are on a frame's path; a test
 against these.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gi_serve.command_plan import Cause
 from gi_serve.protocol import MAX_SEQ, MAX_STREAM_ID
-from gi_serve.schemas import ModelView, SessionView
+from gi_serve.schemas import ModelView, SessionView, StateBody
 
 _StreamId = Annotated[int, Field(ge=0, le=MAX_STREAM_ID)]
 _Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
@@ -116,7 +116,7 @@ class ActionChunk(ServerEvent):
     age_us: _Count
     num_dropped: _Count
     is_late: bool
-    actions: list[dict[str, Any]] = Field(description="What to hold in each tick; what is neutral is left out.")
+    actions: list[StateBody] = Field(description="What to hold in each tick; what is neutral is left out.")
     tokens: list[list[int]]
     confidence: list[list[float]]
     plan: PlanBody | None = None

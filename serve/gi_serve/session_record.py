@@ -10,6 +10,7 @@ A folder with two files, for any language to read:
         {"event": "step", "seq"}                         this frame went into the model (others were dropped)
         {"event": "answer", "seq", "tokens", "confidence"}      or {"event": "failed", "seq"}
         {"event": "executed", "seq", "tokens"}           what was really held after it, in the place of the answer
+            both with "commands" too where a body has direct actuators; executed without "tokens" if only they differ
         {"event": "end", "reason"}                       missing: the server was killed, or the disk was full
     frames.bin     the frames as received: raw RGB, JPEG, PNG, or H.264; offset and length say where
 
@@ -18,7 +19,7 @@ container format (a cut-off folder is still a recording), pickles.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -56,9 +57,22 @@ def open_event(sampling: Sampling) -> dict[str, Any]:
     return {"event": "open", "sampling": asdict(sampling)}
 
 
-def answer_event(seq: int, tokens: NDArray[np.int64], confidence: NDArray[np.float32]) -> dict[str, Any]:
+def answer_event(
+    seq: int, tokens: NDArray[np.int64], confidence: NDArray[np.float32], commands: Sequence[float] = ()
+) -> dict[str, Any]:
     """The event of an answer; confidences are written with the shortest digits that read back the same."""
-    return {"event": "answer", "seq": seq, "tokens": tokens.tolist(), "confidence": _floats(confidence)}
+    answer = {"event": "answer", "seq": seq, "tokens": tokens.tolist(), "confidence": _floats(confidence)}
+    return answer | _commands(commands)
+
+
+def executed_event(seq: int, tokens: NDArray[np.int64] | None, commands: Sequence[float] = ()) -> dict[str, Any]:
+    """The event of what was held in the place of an answer. tokens: None where only commands were others."""
+    held = {} if tokens is None else {"tokens": tokens.tolist()}
+    return {"event": "executed", "seq": seq} | held | _commands(commands)
+
+
+def _commands(commands: Sequence[float]) -> dict[str, Any]:
+    return {"commands": list(commands)} if commands else {}
 
 
 @dataclass(frozen=True, slots=True)

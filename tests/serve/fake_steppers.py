@@ -141,5 +141,38 @@ class HistoryStepper(EchoStepper):
         return self.action_space.encode(InputState(keys=frozenset({"KeyW"}), motion=motion, wheel=(past[2] % 10, 0)))
 
 
+class CommandingStepper(HistoryStepper):
+    """A history that also commands what its streams' adapters leave to it: as the frame's motion would, up to 1.6."""
+
+    name = "commanding"
+
+    def __init__(self, num_slots: int = 8, seconds: float = 0.0) -> None:
+        super().__init__(num_slots, seconds)
+        self.num_corrections = 0
+
+    def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
+        """Remember, and command."""
+        commands = tuple(self._command(frame, slot) for frame, slot in zip(frames, slots, strict=True))
+        steps = super().step(frames, slots)
+        return steps if all(row is None for row in commands) else replace(steps, commands=commands)
+
+    def correct(self, slot: int, tokens: NDArray[np.int64]) -> None:
+        """Count them."""
+        super().correct(slot, tokens)
+        self.num_corrections += 1
+
+    def _command(self, frame: Frame, slot: int) -> NDArray[np.float32] | None:
+        adapter = self.opened_with[slot]
+        body = None if adapter is None else self.adapters[adapter].embodiment
+        if body is None or not body.direct.any():
+            return None
+        return commands_for(see_identity(frame))[: len(body.command_space)]
+
+
+def commands_for(identity: int) -> NDArray[np.float32]:
+    """What a `CommandingStepper` commands, drive and turn, at the frame of that identity."""
+    return np.array([identity // 33 - 16, identity % 33 - 16], np.float32) / np.float32(10)
+
+
 def digest(past: bytes, event: bytes) -> bytes:
     return hashlib.blake2b(past + event, digest_size=16).digest()

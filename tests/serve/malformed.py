@@ -22,6 +22,7 @@ _FIELDS: Final = (
 _VALUES: Final[tuple[object, ...]] = (
     *(None, True, -1, 0, 1, 2**31, 2**32, 2**63, 2**64, 10**400, 0.5, float("nan"), float("inf"), -0.0, ""),
     *("raw", "jpeg", "h264", "AAAA", "====", "\ud800", "é" * 50, [], {}, [[]], {"keys": ["KeyW"]}, {"keys": 7}),
+    *({"commands": [0.5]}, {"commands": "12"}, {"commands": [1e300] * 40}, {"commands": [[]]}),
     *({"motion": [2**40, 0]}, {"temperature": float("nan")}, {"temperature": 1e-320}, "x" * 5000),
 )
 

@@ -1,5 +1,6 @@
 """A body that echoes can drive, and what watches the commands that come for it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ def rover(**changes: Any) -> Embodiment:
     return Embodiment(
         **(facts | {"name": "rover", "camera": Camera(64, 48, 20.0, 0.0), "actuators": actuators} | changes)
     )
+
+
+def direct_rover(*names: str, **changes: Any) -> Embodiment:
+    """The rover, of whose actuators those of `names` are direct, all if none is named."""
+    wanted = names or ("drive", "turn")
+    actuators = (replace(each, sources=(), levels=65) if each.name in wanted else each for each in rover().actuators)
+    return rover(**{"name": "direct", "actuators": tuple(actuators)} | changes)
 
 
 def motion_of(identity: int) -> tuple[int, int]:

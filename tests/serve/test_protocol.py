@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS, Gamepad, InputState
+from gi_model.actions.inputs import MAX_COMMANDS
 from gi_model.errors import ServeError
+from gi_serve.command_plan import CommandPlan, pack_plan, plan_to_dict
 from gi_serve.controls import RECORD_SIZE, pack_state, unpack_state
 from gi_serve.protocol import (
     MAX_SEQ,
@@ -63,6 +66,10 @@ states = st.builds(
 )
 
 
+commands = st.floats(-(2.0**100), 2.0**100, width=32)
+plans = st.integers(1, 3).map(lambda n: CommandPlan(np.full((n, 2), 0.5, np.float32), 200.0, np.zeros((2, 4), bool)))
+
+
 @st.composite
 def frame_messages(draw: st.DrawFn) -> FrameMessage:
     codec = draw(st.sampled_from([Codec.RAW, Codec.JPEG, Codec.PNG]))
@@ -77,6 +84,9 @@ def frame_messages(draw: st.DrawFn) -> FrameMessage:
 def action_messages(draw: st.DrawFn) -> ActionMessage:
     horizon, num_tokens, num_factors = draw(st.integers(1, 4)), draw(st.integers(0, 14)), draw(st.integers(0, 5))
     tokens = draw(st.lists(st.integers(0, 2**15 - 1), min_size=horizon * num_tokens, max_size=horizon * num_tokens))
+    num_commands = draw(st.just(0) | st.integers(0, MAX_COMMANDS))
+    rows = st.lists(commands, min_size=num_commands, max_size=num_commands).map(tuple)
+    held = [replace(draw(states), commands=draw(rows)) for _ in range(horizon)]
     probs = draw(st.lists(triggers, min_size=horizon * num_factors, max_size=horizon * num_factors))
     return ActionMessage(
         seq=draw(seqs),
@@ -84,16 +94,18 @@ def action_messages(draw: st.DrawFn) -> ActionMessage:
         age_us=draw(u32),
         num_dropped=draw(u32),
         is_late=draw(st.booleans()),
-        states=tuple(draw(st.lists(states, min_size=horizon, max_size=horizon))),
+        states=tuple(held),
         tokens=np.array(tokens, np.int64).reshape(horizon, num_tokens),
         confidence=np.array(probs, np.float32).reshape(horizon, num_factors),
         stream_id=draw(stream_ids),
+        plan=draw(st.none() | plans),
     )
 
 
 def fields_of(message: ActionMessage) -> dict[str, Any]:
     values = {name: getattr(message, name) for name in ActionMessage.__slots__}
-    return values | {"tokens": message.tokens.tolist(), "confidence": message.confidence.tolist()}
+    plan = None if message.plan is None else plan_to_dict(message.plan)
+    return values | {"tokens": message.tokens.tolist(), "confidence": message.confidence.tolist(), "plan": plan}
 
 
 @given(frame_messages())
@@ -105,6 +117,42 @@ def test_a_frame_arrives_as_it_was_sent(message: FrameMessage) -> None:
 @given(action_messages())
 def test_an_action_arrives_as_it_was_sent(message: ActionMessage) -> None:
     assert fields_of(decode_action(encode_action(message))) == fields_of(message)
+
+
+@given(action_messages())
+def test_commands_are_a_section_of_their_own_and_without_them_there_is_none(message: ActionMessage) -> None:
+    """Who knows nothing of commands reads the bytes that there always were."""
+    bare = replace(message, states=tuple(replace(state, commands=()) for state in message.states))
+    data, plain = encode_action(message), encode_action(bare)
+    assert not plain[3] & 4
+    plan = b"" if message.plan is None else pack_plan(message.plan)
+    rows = np.array([state.commands for state in message.states], "<f4")
+    section = bytes([rows.shape[1]]) + rows.tobytes() if rows.size else b""
+    assert data[3] == plain[3] | (4 if section else 0)
+    assert data[4:] == plain[4 : len(plain) - len(plan)] + section + plan
+
+
+def commanded(*rows: tuple[float, ...]) -> bytes:
+    held = tuple(InputState(commands=row) for row in rows)
+    tokens, confidence = np.zeros((len(rows), 0), np.int64), np.zeros((len(rows), 0), np.float32)
+    return encode_action(ActionMessage(0, 0, 0, 0, False, held, tokens, confidence))
+
+
+def test_impossible_commands_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="other numbers of commands"):
+        commanded((1.0,), (1.0, 2.0))
+    good = commanded((1.0, 2.0))
+    for bad, said in (
+        (good[:-8], "no commands|wrong size"),
+        (good[:-9] + b"\x00", "no commands"),
+        (good[:-9], "wrong size|no commands"),
+        (good + b"\x00", "wrong size"),
+        (good[:-4] + struct.pack("<f", float("nan")), "impossible commands"),
+        (good[:-9] + bytes([33]) + bytes(33 * 4), "impossible commands"),
+        (good[:3] + b"\x08" + good[4:], "flags"),
+    ):
+        with pytest.raises(ProtocolError, match=said):
+            decode_action(bad)
 
 
 @given(action_messages())
@@ -134,6 +182,7 @@ def test_what_a_record_cannot_hold_is_refused() -> None:
     for state in (
         InputState(keys=frozenset(KEYS[:9])),
         InputState(cursor=(0.5, 0.5)),
+        InputState(commands=(0.5,)),
         InputState(motion=(40_000, 0)),
     ):
         with pytest.raises(ServeError):
