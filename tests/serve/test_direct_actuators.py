@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -38,12 +38,13 @@ from tests.serve.robot_bodies import PlanObserver, direct_rover, identity_of, ro
 from tests.serve.serving import Running, serving, wait_until
 from tests.serve.streaming import ask, next_action, next_event, open_stream, raw
 
+Stand = TypeVar("Stand", bound=EchoStepper)  # in for a model
 FULL, BEYOND = identity_of(10, 10), identity_of(16, -16)
 DIRECT, MIXED = direct_rover(), direct_rover("drive")
 BODIES: dict[str, Embodiment | None] = {"direct": DIRECT, "mixed": MIXED, "sticks": rover(), "player": None}
 
 
-def with_adapters(stepper: EchoStepper) -> EchoStepper:
+def with_adapters(stepper: Stand) -> Stand:
     for name, body in BODIES.items():
         stepper.add_adapter(make_adapter(make_policy(), name=name, embodiment=body, fps=stepper.fps))
     return stepper
@@ -315,7 +316,7 @@ class PaintedShield:
         self, frame: Frame, state: InputState, command: NDArray[np.float32], clearance_m: float | None = None
     ) -> Verdict:
         self.seen.append((state.commands, command.tolist()))
-        halved, odd = DIRECT.inputs(command / 2), InputState(commands=(1.0, 1.0, 1.0))
+        halved, odd = DIRECT.inputs(command * np.float32(0.5)), InputState(commands=(1.0, 1.0, 1.0))
         return {1: "veto", 2: halved, 3: odd}.get(see_identity(frame))  # type: ignore[return-value]
 
 
