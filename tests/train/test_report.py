@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from gi_data.video import decode
-from gi_model.actions import InputState
+from gi_model.actions import Gamepad, InputState
 from gi_train.episodes import EpisodeResult, ResultsFile
 from gi_train.overlay import Painter, write_film
 from gi_train.report_charts import draw_accuracy, draw_latency, draw_loss
@@ -176,6 +177,22 @@ def test_what_is_held_lights_up() -> None:
     lit = np.array([0x4F, 0xD1, 0xA5])
     assert (np.abs(held[panel].astype(int) - lit).sum(-1) == 0).sum() > 300
     assert (np.abs(idle[panel].astype(int) - lit).sum(-1) == 0).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("idle", "moved"),
+    [
+        (InputState(gamepad=Gamepad()), InputState(gamepad=Gamepad(left_stick=(1.0, -0.5), triggers=(0.0, 1.0)))),
+        (InputState(commands=(0.0, 0.0)), InputState(commands=(0.5, -2.0))),
+    ],
+)
+def test_sticks_and_commands_are_shown_where_there_is_no_mouse(idle: InputState, moved: InputState) -> None:
+    trace = make_trace()
+    moments = [replace(trace.moments[0], inputs=state) for state in (idle, moved)]
+    painter = Painter(replace(trace, moments=tuple(moments)))
+    lit = np.array([0x4F, 0xD1, 0xA5])
+    at_rest, busy = ((np.abs(painter.paint(t)[160:260, -200:].astype(int) - lit).sum(-1) == 0).sum() for t in (0, 1))
+    assert busy > at_rest + 100
 
 
 def test_traces_survive_the_disk(tmp_path: Path) -> None:

@@ -1,20 +1,21 @@
-"""The film of a trace: the game's picture, large, and beside it what the agent did: keys, mouse, confidence, score.
+"""The film of a trace: the game's picture, large, and beside it what the agent did, how sure it was, its score.
 
 Drawn with Pillow, frame by frame, on a canvas of fixed size; encoded by `gi_data.video`, so any browser plays it.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from gi_data.video_writer import VideoWriter
 from gi_model.actions import InputState
 from gi_model.actions.controls import MOUSE_BUTTONS
 from gi_model.frames import Frame
+from gi_train.overlay_ink import FAINT, GROUND, INK, LINE, LIT, Box, font
+from gi_train.overlay_robot import paint_commands, paint_gamepad, reach_of
 from gi_train.trace import Trace
 
 GAME_HEIGHT = 360  # pixels of the game's picture in the film
@@ -23,10 +24,6 @@ MARGIN = 16
 TRAIL_SECONDS = 0.8
 FILM_CRF = 28  # half the bytes of a recording's quality: films travel inside the report
 CERTAIN = 0.999  # a factor that is never below this is not a decision (a wheel no game uses)
-
-INK, FAINT, LIT, GROUND, LINE = "#e8ecf3", "#8a94a6", "#4fd1a5", "#12161e", "#2b3342"
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def write_film(trace: Trace, path: Path) -> None:
@@ -54,7 +51,7 @@ class Painter:
         self._keys = [control for control in trace.controls if control not in MOUSE_BUTTONS]
         self._buttons = [name for name in MOUSE_BUTTONS[:2] if name in trace.controls]
         self._factors = _undecided(trace)
-        self._reach = _reach(trace)
+        self._reach, self._commands_reach = _reach(trace), reach_of(trace)
 
     def paint(self, tick: int) -> Frame:
         """The film's frame at `tick`."""
@@ -66,17 +63,17 @@ class Painter:
         moment = self._trace.moments[tick]
         self._paint_score(draw, left, tick)
         self._paint_keys(draw, (left, 78), moment.inputs)
-        self._paint_mouse(draw, (left, 160, left + PANEL_WIDTH - 2 * MARGIN, 260), tick)
+        self._paint_device(draw, (left, 160, left + PANEL_WIDTH - 2 * MARGIN, 260), tick)
         self._paint_confidence(draw, (left, 274), tick)
         return np.asarray(canvas)
 
     def _paint_score(self, draw: ImageDraw.ImageDraw, left: int, tick: int) -> None:
         moment = self._trace.moments[tick]
-        draw.text((left, 12), "SCORE", FAINT, _font(11))
-        draw.text((left, 24), f"{moment.score:.0f}", INK, _font(34))
+        draw.text((left, 12), "SCORE", FAINT, font(11))
+        draw.text((left, 24), f"{moment.score:.0f}", INK, font(34))
         right = self.width - MARGIN
-        draw.text((right, 12), f"{tick / self._trace.fps:.1f} s", FAINT, _font(12), anchor="ra")
-        draw.text((right, 30), f"{moment.latency_ms:.1f} ms", FAINT, _font(12), anchor="ra")
+        draw.text((right, 12), f"{tick / self._trace.fps:.1f} s", FAINT, font(12), anchor="ra")
+        draw.text((right, 30), f"{moment.latency_ms:.1f} ms", FAINT, font(12), anchor="ra")
 
     def _paint_keys(self, draw: ImageDraw.ImageDraw, at: tuple[int, int], inputs: InputState) -> None:
         x, y = at
@@ -84,18 +81,27 @@ class Painter:
             is_held = control in inputs.held
             box = (x, y, x + 32, y + 32)
             draw.rounded_rectangle(box, 6, fill=LIT if is_held else None, outline=LIT if is_held else LINE, width=2)
-            draw.text((x + 16, y + 16), _cap(control), GROUND if is_held else FAINT, _font(14), anchor="mm")
+            draw.text((x + 16, y + 16), _cap(control), GROUND if is_held else FAINT, font(14), anchor="mm")
             x += 37
         if len(self._keys) > 5:
             others = sorted(inputs.held - set(self._keys[:5]) - set(MOUSE_BUTTONS))
-            draw.text((at[0], y + 40), " ".join(map(_cap, others)), LIT, _font(12))
+            draw.text((at[0], y + 40), " ".join(map(_cap, others)), LIT, font(12))
         elif self._keys:
             held = [self._trace.controls[key].replace("_", " ") for key in self._keys if key in inputs.held]
-            draw.text((at[0], y + 40), ", ".join(held), LIT, _font(12))
+            draw.text((at[0], y + 40), ", ".join(held), LIT, font(12))
+
+    def _paint_device(self, draw: ImageDraw.ImageDraw, box: Box, tick: int) -> None:
+        inputs = self._trace.moments[tick].inputs
+        if self._commands_reach:
+            paint_commands(draw, box, inputs.commands, self._commands_reach)
+        elif inputs.gamepad is not None:
+            paint_gamepad(draw, box, inputs.gamepad)
+        else:
+            self._paint_mouse(draw, box, tick)
 
     def _paint_mouse(self, draw: ImageDraw.ImageDraw, box: Box, tick: int) -> None:
         draw.rounded_rectangle(box, 8, outline=LINE, width=2)
-        draw.text((box[0] + 8, box[1] + 6), "MOUSE", FAINT, _font(11))
+        draw.text((box[0] + 8, box[1] + 6), "MOUSE", FAINT, font(11))
         self._paint_buttons(draw, box, self._trace.moments[tick].inputs)
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2 + 4)
         length = max(2, round(TRAIL_SECONDS * self._trace.fps))
@@ -113,17 +119,17 @@ class Painter:
             cell = (right - 26, box[1] + 7, right, box[1] + 25)
             draw.rounded_rectangle(cell, 4, fill=LIT if is_held else None, outline=LIT if is_held else LINE, width=2)
             label = name.removeprefix("Mouse")[0]
-            draw.text((right - 13, box[1] + 16), label, GROUND if is_held else FAINT, _font(11), anchor="mm")
+            draw.text((right - 13, box[1] + 16), label, GROUND if is_held else FAINT, font(11), anchor="mm")
             right -= 31
 
     def _paint_confidence(self, draw: ImageDraw.ImageDraw, at: tuple[int, int], tick: int) -> None:
         x, y = at
         width = PANEL_WIDTH - 2 * MARGIN
-        draw.text((x, y), "CONFIDENCE" if self._factors else "", FAINT, _font(11))
+        draw.text((x, y), "CONFIDENCE" if self._factors else "", FAINT, font(11))
         for name in self._factors[:3]:
             y += 20
             value = self._trace.moments[tick].confidence.get(name, 0.0)
-            draw.text((x, y), name, INK, _font(12))
+            draw.text((x, y), name, INK, font(12))
             start = x + 62
             draw.rounded_rectangle((start, y + 4, x + width, y + 12), 4, fill=LINE)
             if (end := start + value * (width - 62)) > start + 6:
@@ -173,8 +179,3 @@ def _cap(control: str) -> str:
 def _even(pixels: float) -> int:
     """H.264 stores colour for pairs of pixels."""
     return round(pixels / 2) * 2
-
-
-@lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
