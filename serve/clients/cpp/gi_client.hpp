@@ -39,6 +39,7 @@ struct State {  // what to hold; motion and wheel belong to one tick: spend them
   bool has_gamepad = false;
   uint32_t gamepad_buttons = 0;   // bit: index in the W3C Standard Gamepad
   float axes[4] = {}, triggers[2] = {};
+  std::vector<float> commands;    // of a body's actuators that no control drives, in its order and units
   bool Has(const std::string& key) const { return std::find(keys.begin(), keys.end(), key) != keys.end(); }
 };
 
@@ -198,6 +199,14 @@ class Session {
     return state;
   }
 
+  static bool ReadCommands(const std::string& data, std::vector<State>& states) {  // behind states, tokens, probabilities
+    const size_t per_tick = 48 + 2u * Get<uint16_t>(data, 32) + 4u * static_cast<uint8_t>(data[35]);
+    const size_t at = 36 + states.size() * per_tick, count = at < data.size() ? static_cast<uint8_t>(data[at]) : 0;
+    if (data.size() < at + 1 + 4 * states.size() * count) return false;
+    for (size_t i = 0; i < states.size() * count; ++i) states[i / count].commands.push_back(Get<float>(data, at + 1 + 4 * i));
+    return true;
+  }
+
   static std::string KeyName(int id) {
     static const char* const kOthers[] = {"ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Space", "Enter", "Tab", "Escape", "Backspace",
         "CapsLock", "ShiftLeft", "ShiftRight", "ControlLeft", "ControlRight", "AltLeft", "AltRight", "MetaLeft", "MetaRight", "Backquote",
@@ -223,6 +232,7 @@ class Session {
     action.num_dropped = Get<uint32_t>(data, 28);
     action.is_late = data[3] & 1;
     for (size_t i = 0; i < num_states; ++i) action.states.push_back(ReadState(data, 36 + 48 * i));
+    if ((data[3] & 4) && !ReadCommands(data, action.states)) return "the server sent a cut action";
     std::lock_guard<std::mutex> lock(mutex_);
     if (action.seq >= first_seq_) {  // not of before the reset
       counts_.dropped += action.seq - std::max(newest_seq_, first_seq_ - 1) - 1;  // whoever dropped them

@@ -34,6 +34,7 @@ namespace Gi
         public bool HasGamepad;
         public uint GamepadButtons;  // bit: index in the W3C Standard Gamepad
         public float[] Axes = new float[4], Triggers = new float[2];
+        public float[] Commands = new float[0];  // of a body's actuators that no control drives, in its order and units
 
         public State WithoutMotion()
         {
@@ -201,6 +202,7 @@ namespace Gi
             };
             action.AgeMs = (NowNs() - action.CaptureNs) / 1e6;
             for (var i = 0; i < action.States.Length; i++) action.States[i] = Controls.Read(data, 36 + 48 * i);
+            if ((data[3] & 4) != 0 && !Controls.ReadCommands(data, action.States)) return "the server sent a cut action";
             lock (gate)
             {
                 if (action.Seq >= firstSeq)  // not of before the reset
@@ -480,6 +482,19 @@ namespace Gi
             for (var i = 0; i < 4; i++) state.Axes[i] = BitConverter.ToSingle(data, at + 24 + 4 * i);
             for (var i = 0; i < 2; i++) state.Triggers[i] = BitConverter.ToSingle(data, at + 40 + 4 * i);
             return state;
+        }
+
+        public static bool ReadCommands(byte[] data, State[] states)  // behind states, tokens, probabilities
+        {
+            var at = 36 + states.Length * (48 + 2 * BitConverter.ToUInt16(data, 32) + 4 * data[35]);
+            var count = at < data.Length ? data[at] : 0;
+            if (data.Length < at + 1 + 4 * states.Length * count) return false;
+            for (var i = 0; i < states.Length; i++)
+            {
+                states[i].Commands = new float[count];
+                for (var j = 0; j < count; j++) states[i].Commands[j] = BitConverter.ToSingle(data, at + 1 + 4 * (i * count + j));
+            }
+            return true;
         }
     }
 

@@ -14,7 +14,7 @@ signal status(kind, words)  # kind: open down resumed lost stopped closed error;
 signal action(answer)  # seq, age_ms, server_ms, num_dropped, is_late, states
 
 const OTHER_VERSION = "the server speaks another version of the protocol: update the older side"
-const NEUTRAL = {"keys": [], "buttons": 0, "motion": Vector2.ZERO, "wheel": Vector2.ZERO, "gamepad": null}
+const NEUTRAL = {"keys": [], "buttons": 0, "motion": Vector2.ZERO, "wheel": Vector2.ZERO, "gamepad": null, "commands": []}
 const SILENCE_MS = 10000
 const KEYS = (
 	"A B C D E F G H I J K L M N O P Q R S T U V W X Y Z 0 1 2 3 4 5 6 7 8 9 F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 " +
@@ -252,6 +252,7 @@ func _answer(bytes):
 	answer.age_ms = (Time.get_ticks_usec() - answer.capture_us) / 1000.0
 	for tick in range(bytes[34]):
 		answer.states.append(_read_state(bytes, 36 + 48 * tick))
+		answer.states[tick].commands = _read_commands(bytes, tick)
 	if answer.seq >= _first_seq:  # not of before the reset
 		counts.dropped += answer.seq - int(max(_newest_seq, _first_seq - 1)) - 1  # whoever dropped them
 		counts.answered += 1
@@ -276,6 +277,13 @@ func _read_state(bytes, at):
 			"right_stick": Vector2(axes[2], axes[3]), "triggers": axes.slice(4),
 		}
 	return state
+
+
+func _read_commands(bytes, tick):  # of a body's actuators that no control drives, in its order and units
+	var at = 36 + bytes[34] * (48 + 2 * bytes.decode_u16(32) + 4 * bytes[35])
+	if bytes[3] & 4 == 0 or bytes.size() <= at or bytes.size() < at + 1 + 4 * bytes[34] * bytes[at]:
+		return []
+	return range(bytes[at]).map(func(index): return bytes.decode_float(at + 1 + 4 * (tick * bytes[at] + index)))
 
 
 # ---------------------------------------------------------------- the connection

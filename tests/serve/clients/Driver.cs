@@ -42,6 +42,7 @@ static class Driver
             foreach (var axis in state.Axes) words.Add(axis.ToString(CultureInfo.InvariantCulture));
             foreach (var trigger in state.Triggers) words.Add(trigger.ToString(CultureInfo.InvariantCulture));
             words.AddRange(state.Keys);
+            foreach (var command in state.Commands) words.Add("=" + command.ToString(CultureInfo.InvariantCulture));
             Console.WriteLine(string.Join(" ", words));
             if (action.Seq % 5 == 0) session.Execute("{\"keys\": [\"KeyE\"]}", action.Seq);  // a person held that
         };

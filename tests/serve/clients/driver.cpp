@@ -39,6 +39,7 @@ int main(int, char** argv) {
     for (const float axis : state.axes) std::printf(" %g", static_cast<double>(axis));
     for (const float trigger : state.triggers) std::printf(" %g", static_cast<double>(trigger));
     for (const std::string& key : state.keys) std::printf(" %s", key.c_str());
+    for (const float command : state.commands) std::printf(" =%g", static_cast<double>(command));
     std::puts("");
     if (action.seq % 5 == 0) playing->Execute("{\"keys\": [\"KeyE\"]}", action.seq);  // a person held that
   };

@@ -15,10 +15,10 @@ if (url === "resize") { // WIDTH HEIGHT TO_WIDTH TO_HEIGHT: RGB on stdin, RGB on
 const session = new Session(url, {
   seed: 1, onLate, patienceMs: patienceS * 1000, resumeMs: resumeS * 1000,
   onStatus: (kind, words) => console.log(`status ${kind}: ${words}`),
-  onAction: ({ seq, states: [{ motion, wheel, buttons, gamepad, keys }], isLate }) => {
+  onAction: ({ seq, states: [{ motion, wheel, buttons, gamepad, keys, commands }], isLate }) => {
     const mask = buttons.reduce((sum, name) => sum + (1 << MOUSE_BUTTONS.indexOf(name)), 0);
     const pad = gamepad ?? { buttons: 0, axes: [0, 0, 0, 0], triggers: [0, 0] };
-    console.log(["action", seq, ...motion, wheel[0], +isLate, wheel[1], mask, pad.buttons, ...pad.axes, ...pad.triggers, ...keys].join(" "));
+    console.log(["action", seq, ...motion, wheel[0], +isLate, wheel[1], mask, pad.buttons, ...pad.axes, ...pad.triggers, ...keys, ...commands.map((each) => `=${each}`)].join(" "));
     if (seq % 5 === 0) session.execute({ keys: ["KeyE"] }); // a person held that
   },
 });

@@ -61,6 +61,8 @@ func _on_action(answer):
 	var words = PoolStringArray(["action"])
 	for value in numbers + pad.triggers + state.keys:
 		words.append(str(value))
+	for command in state.commands:
+		words.append("=%s" % command)
 	print(words.join(" "))
 	if answer.seq % 5 == 0:
 		session.execute({"keys": ["KeyE"]}, answer.seq)  # a person held that

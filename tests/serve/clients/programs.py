@@ -39,7 +39,7 @@ class Answer:
     motion: tuple[int, int]
     age: int
     is_late: bool
-    others: tuple[str, ...]  # wheel down, mouse buttons, gamepad buttons, four axes, two triggers, keys
+    others: tuple[str, ...]  # wheel down, mouse buttons, gamepad buttons, four axes, two triggers, keys, =commands
 
 
 def _read_answer(line: str) -> Answer:

@@ -332,6 +332,7 @@ STATES = (
     InputState(motion=(-32768, 32767), wheel=(-3, 4)),
     *(InputState(gamepad=Gamepad(frozenset({name}))) for name in GAMEPAD_BUTTONS),
     InputState(gamepad=Gamepad(frozenset(), (0.5, -1.0), (-0.25, 1.0), (0.75, 1.0))),
+    InputState(frozenset({"KeyW"}), commands=(0.5, -1.25)),
 )
 
 
@@ -359,7 +360,8 @@ def test_every_control_has_its_own_name_in_every_client(controlled: Plays, name:
         assert {each for bit, each in enumerate(MOUSE_BUTTONS) if int(buttons) >> bit & 1} == state.buttons
         assert {each for bit, each in enumerate(GAMEPAD_BUTTONS) if int(pad_buttons) >> bit & 1} == pad.buttons
         assert tuple(axes) == (*pad.left_stick, *pad.right_stick, *pad.triggers)
-        assert set(answer.others[9:]) == state.keys
+        assert {word for word in answer.others[9:] if word[0] != "="} == state.keys
+        assert tuple(float(word[1:]) for word in answer.others[9:] if word[0] == "=") == state.commands
 
 
 def version_two(connection: ServerConnection) -> None:

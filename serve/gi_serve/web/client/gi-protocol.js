@@ -17,8 +17,11 @@ export const KEYS = [
 ];
 export const MOUSE_BUTTONS = ["MouseLeft", "MouseRight", "MouseMiddle", "MouseBack", "MouseForward"];
 
-/** Nothing held, nothing moved. gamepad: null, or { buttons: bit mask of the W3C Standard Gamepad, axes: [4], triggers: [2] }. */
-export const NEUTRAL = Object.freeze({ keys: [], buttons: [], motion: [0, 0], wheel: [0, 0], gamepad: null });
+/**
+ * Nothing held, nothing moved. gamepad: null, or { buttons: bit mask of the W3C Standard Gamepad, axes: [4], triggers: [2] };
+ * commands: of a body's actuators that no control drives, in its order and units.
+ */
+export const NEUTRAL = Object.freeze({ keys: [], buttons: [], motion: [0, 0], wheel: [0, 0], gamepad: null, commands: [] });
 
 /** An action message as { seq, captureMs, serverMs, numDropped, isLate, states, tokens, confidence }. Throws on another version. */
 export function readAction(buffer) {
@@ -27,15 +30,18 @@ export function readAction(buffer) {
   if (view.getUint8(0) !== 2) throw new GiError("the server sent a message of an unknown kind");
   const numTokens = view.getUint16(32, true), horizon = view.getUint8(34), numFactors = view.getUint8(35);
   const atTokens = 36 + 48 * horizon, atConfidence = atTokens + 2 * horizon * numTokens;
-  if (!horizon || buffer.byteLength < atConfidence + 4 * horizon * numFactors) throw new GiError("the server sent a cut action");
+  const atCommands = atConfidence + 4 * horizon * numFactors, isCommanded = (view.getUint8(3) >> 2) & 1;
+  const numCommands = isCommanded && buffer.byteLength > atCommands ? view.getUint8(atCommands) : 0;
+  if (!horizon || buffer.byteLength < atCommands + isCommanded + 4 * horizon * numCommands) throw new GiError("the server sent a cut action");
   const rows = (at, size, get) => range(horizon, (row) => range(size, (i) => get.call(view, at(row * size + i), true)));
+  const commands = rows((i) => atCommands + 1 + 4 * i, numCommands, view.getFloat32);
   return {
     seq: Number(view.getBigUint64(8, true)),
     captureMs: Number(view.getBigInt64(16, true)) / 1e6,
     serverMs: view.getUint32(24, true) / 1000,
     numDropped: view.getUint32(28, true),
     isLate: (view.getUint8(3) & 1) === 1,
-    states: range(horizon, (i) => readState(view, 36 + 48 * i)),
+    states: range(horizon, (i) => ({ ...readState(view, 36 + 48 * i), commands: commands[i] })),
     tokens: rows((i) => atTokens + 2 * i, numTokens, view.getInt16),
     confidence: rows((i) => atConfidence + 4 * i, numFactors, view.getFloat32),
   };
