@@ -103,7 +103,7 @@ def body_of(demonstrations: Demonstrations, given: Embodiment | None = None) -> 
 
 
 def _map_of(body: Embodiment) -> list[tuple[object, ...]]:
-    """What an input means. Not of it: into how many levels a command is put."""
+    """What an input means; into how many levels a command is put is resolution, no meaning."""
     return [(one.name, one.unit, one.neutral, one.sources, one.is_direct) for one in body.actuators]
 
 
