@@ -6,7 +6,8 @@
 The images go on as the camera compressed them. Whichever side is lost, the driver goes to neutral, and says so as long
 as anybody hears; a robot must go to neutral by itself too when `cmd_vel` falls silent, because nobody can tell it. A
 joystick that falls silent while a person has it stops the robot until it is back: the policy does not take over. What
-the stop button stopped only the release button releases, whatever fell silent, or was opened again, in between.
+the stop button stopped only the release button releases, whatever fell silent, or was opened again, in between. A
+person's sticks command no direct actuator: while a person has the robot, those are at neutral.
 """
 
 import logging
