@@ -15,8 +15,10 @@ from gi_model.embodiment import Source
 from gi_model.errors import ConfigError, ServeError
 from gi_serve.client import Client, SessionConfig
 from gi_serve.ros2_bridge import BridgeConfig, Ros2Bridge
+from tests.model.adapter_factory import make_adapter
+from tests.model.factories import make_policy
 from tests.serve.fake_rosbridge import FakeRosbridge, fake_rosbridge
-from tests.serve.fake_steppers import EchoStepper
+from tests.serve.fake_steppers import CommandingStepper, EchoStepper, commands_for
 from tests.serve.pictures import jpeg_of, paint
 from tests.serve.robot_bodies import identity_of, rover
 from tests.serve.serving import Running, serving, serving_elsewhere, wait_until
@@ -71,10 +73,12 @@ class Robot:
 
 
 @contextmanager
-def driving(url: str, body: Any = BODY, **config: Any) -> Iterator[tuple[Robot, Ros2Bridge]]:
+def driving(
+    url: str, body: Any = BODY, *, adapter: str | None = None, **config: Any
+) -> Iterator[tuple[Robot, Ros2Bridge]]:
     with fake_rosbridge() as rosbridge:
         settings = BridgeConfig(rosbridge=rosbridge.url, **config)
-        bridge = Ros2Bridge(Client(url), SessionConfig(embodiment=body, resume_s=0.3), settings)
+        bridge = Ros2Bridge(Client(url), SessionConfig(embodiment=body, adapter=adapter, resume_s=0.3), settings)
         robot, thread = Robot(rosbridge), threading.Thread(target=bridge.run)
         thread.start()
         try:
@@ -163,6 +167,25 @@ def test_a_person_takes_over_stops_and_gives_back(running: Running) -> None:
             assert hold(TAKEOVER, left_y=0.5) == (0.0, 0.0)
         wait_until(lambda: hold(RELEASE, TAKEOVER, left_y=0.5) == (0.5, 0.0))
         wait_until(lambda: session.robot is not None and not session.robot.envelope.is_stopped)
+
+
+def test_a_person_has_no_direct_actuator() -> None:
+    """The policy turns, as no stick does; while a person has the robot that is neutral, then the policy's again."""
+    drive, turn = PAD.actuators
+    body = replace(PAD, actuators=(drive, replace(turn, sources=(), levels=65)))
+    stepper = CommandingStepper()
+    stepper.add_adapter(make_adapter(make_policy(), name="mixed", embodiment=body, fps=stepper.fps))
+    with serving(stepper) as served, driving(served.url, None, adapter="mixed", joy_topic=JOY) as (robot, _):
+        turning = round(float(commands_for(IDENTITY)[0]), 3)
+        wait_until(lambda: robot.velocity == (0.0, turning))
+        (session,) = served.engine.sessions.values()
+
+        def hold(*buttons: int) -> tuple[float, float]:
+            robot.feel(*buttons, left_y=0.5)
+            return robot.velocity
+
+        wait_until(lambda: hold(TAKEOVER) == (0.5, 0.0) and session.executed_seq > 0)
+        wait_until(lambda: hold() == (0.0, turning))
 
 
 def test_a_joystick_that_falls_silent_in_a_persons_hands_stops_the_robot(running: Running) -> None:
