@@ -137,18 +137,20 @@ def encode_action(message: ActionMessage) -> bytes:
     """Bytes of an action message. Raises ProtocolError on a field that does not fit."""
     horizon, num_tokens = message.tokens.shape
     num_factors = message.confidence.shape[1]
-    commands = _pack_commands(message.states)
-    flags = _LATE * message.is_late | _PLANNED * (message.plan is not None) | _COMMANDED * bool(commands)
+    flags, commands, states = _LATE * message.is_late | _PLANNED * (message.plan is not None), b"", message.states
+    if states[0].commands:  # else pack_state refuses those of a later tick
+        flags, commands = flags | _COMMANDED, _pack_commands(states)
+        states = tuple(replace(state, commands=()) for state in states)
     header = _pack_header(Kind.ACTION, message, flags=flags)
     age_us, num_dropped = min(message.age_us, _MAX_U32), min(message.num_dropped, _MAX_U32)
     try:
         answer = _ANSWER.pack(age_us, num_dropped, num_tokens, horizon, num_factors)
-        states = [pack_state(replace(each, commands=()) if commands else each) for each in message.states]
+        records = [pack_state(state) for state in states]
     except struct.error as error:
         raise ProtocolError("action does not fit the binary form", got=message.states, do=str(error)) from error
     tokens, confidence = message.tokens.astype("<i2").tobytes(), message.confidence.astype("<f4").tobytes()
     plan = b"" if message.plan is None else pack_plan(message.plan)
-    return b"".join((header, answer, *states, tokens, confidence, commands, plan))
+    return b"".join((header, answer, *records, tokens, confidence, commands, plan))
 
 
 def decode_action(data: bytes) -> ActionMessage:
@@ -188,10 +190,8 @@ def decode_action(data: bytes) -> ActionMessage:
 
 
 def _pack_commands(states: Sequence[InputState]) -> bytes:
-    """Commands of direct actuators: count u8 · f32 (ticks, count); nothing where there are none."""
+    """Commands of direct actuators: count u8 · f32 (ticks, count)."""
     counts = {len(state.commands) for state in states}
-    if counts <= {0}:
-        return b""
     if len(counts) > 1:
         raise ProtocolError("ticks with other numbers of commands", got=sorted(counts), expected="one body's")
     return bytes(counts) + np.array([state.commands for state in states], "<f4").tobytes()

@@ -141,6 +141,8 @@ def commanded(*rows: tuple[float, ...]) -> bytes:
 def test_impossible_commands_are_refused() -> None:
     with pytest.raises(ProtocolError, match="other numbers of commands"):
         commanded((1.0,), (1.0, 2.0))
+    with pytest.raises(ServeError, match="does not fit"):
+        commanded((), (1.0,))
     good = commanded((1.0, 2.0))
     for bad, said in (
         (good[:-8], "no commands|wrong size"),
