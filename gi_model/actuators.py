@@ -24,12 +24,12 @@ import numpy as np
 
 from gi_model.actions import GAMEPAD_BUTTONS, KEYS, MOTION, MOUSE_BUTTONS, InputState
 from gi_model.actions.bindings import MOUSE_AXES, PAD_AXES, Axis, read_axis
+from gi_model.actions.inputs import LARGEST_COMMAND as LARGEST
 from gi_model.actions.space import MAX_WHEEL, STICK_STEPS
 from gi_model.command_space import MAX_LEVELS, MIN_LEVELS, grid_of
 from gi_model.toml_tables import TableError
 
 _DIGITAL: Final = (*KEYS, *MOUSE_BUTTONS, *GAMEPAD_BUTTONS)
-LARGEST: Final = float(np.finfo(np.float32).max)  # commands are float32
 MAX_DIGITAL: Final = 8  # sources of one actuator: its inverse tries all combinations
 
 

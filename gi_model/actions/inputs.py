@@ -16,7 +16,7 @@ from gi_model.actions.controls import GAMEPAD_BUTTONS, KEYS, MOUSE_BUTTONS
 from gi_model.errors import ActionError
 
 _KEYS, _BUTTONS, _PAD = frozenset(KEYS), frozenset(MOUSE_BUTTONS), frozenset(GAMEPAD_BUTTONS)
-MAX_COMMANDS, LARGEST_COMMAND = 32, 3.4e38  # float32 on the wire
+MAX_COMMANDS, LARGEST_COMMAND = 32, float.fromhex("0x1.fffffep+127")  # the largest float32, as on the wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,8 @@ def test_keys_are_up_while_a_slow_server_is_silent(slow: dict[str, Plays], name:
 def test_on_late_hold_keeps_the_keys_without_the_motion(slow: dict[str, Plays], name: str) -> None:
     lines = slow["hold"][name].of("hold")
     assert lines[0] == "hold 0 0"
-    assert lines[1].startswith("hold KeyW -")
-    assert lines[2] == "hold KeyW 0 0"
+    assert lines[1].startswith("hold KeyW ")
+    assert lines[1] != lines[2] == "hold KeyW 0 0"
 
 
 def test_on_late_stop_ends_the_play(slow: dict[str, Plays], name: str) -> None:
