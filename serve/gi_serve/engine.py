@@ -341,9 +341,7 @@ class Engine:
         self._is_stepping = False
         if self.on_step is not None:
             self.on_step(outcome)
-        self.metrics.batch_size.observe(len(outcome.entries))
-        self.metrics.batch.observe((outcome.stepped_ns - outcome.started_ns) / 1e9)
-        self.metrics.forward.observe((outcome.done_ns - outcome.stepped_ns) / 1e9)
+        self.metrics.count_step(len(outcome.entries), outcome.started_ns, outcome.stepped_ns, outcome.done_ns)
         if outcome.steps is None:
             self._fail(outcome)
         else:
@@ -386,9 +384,7 @@ class Engine:
         if session.recording is not None:
             session.recording.answer(frame.seq, steps.tokens[row], steps.confidence[row], steps.commands_of(row))
         is_late = now_ns > frame.deadline_ns
-        self.metrics.answers += 1
-        self.metrics.deadline_misses += is_late
-        self.metrics.total.observe((now_ns - frame.received_ns) / 1e9)
+        self.metrics.count_answer(now_ns - frame.received_ns, is_late=is_late)
         message = ActionMessage(
             seq=frame.seq,
             capture_ns=frame.capture_ns,

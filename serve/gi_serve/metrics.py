@@ -88,6 +88,18 @@ class ModelMetrics:
     clamps: Counter[tuple[str, str]] = field(default_factory=Counter)  # by actuator and kind of limit
     shielded: Counter[str] = field(default_factory=Counter)  # actions of robots, by what the shield did
 
+    def count_step(self, num_rows: int, started_ns: int, stepped_ns: int, done_ns: int) -> None:
+        """Count a batch of the model: when it was begun, when its frames lay together, when it was answered."""
+        self.batch_size.observe(num_rows)
+        self.batch.observe((stepped_ns - started_ns) / 1e9)
+        self.forward.observe((done_ns - stepped_ns) / 1e9)
+
+    def count_answer(self, total_ns: int, *, is_late: bool) -> None:
+        """Count an answer, so long after its frame came."""
+        self.answers += 1
+        self.deadline_misses += is_late
+        self.total.observe(total_ns / 1e9)
+
 
 @dataclass(slots=True)
 class ServerMetrics:
