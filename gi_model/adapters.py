@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -35,6 +35,8 @@ HEAD: Final = "command_head."  # before the names of its tensors
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _BESIDE: Final = ("embodiment", "fingerprint")  # fields that adapter.json does not hold
 _PATHS: Final = ("targets", "replaced")
+_LATER: Final = {"past_actions": "seen"}  # what files of before have no word of
+ShownPast = Literal["seen", "hidden"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class AdapterConfig:
     """What an adapter is for. Fingerprints are sha256; that of a policy never saved is "".
 
     targets: paths of modules with a low-rank update; replaced: of modules without children, kept whole; fps: of its
-    demonstrations; fingerprint: of the adapter itself, set by `load_adapter`.
+    demonstrations; past_actions: whether the policy is shown its last action; fingerprint: of the adapter itself, set
+    by `load_adapter`.
     """
 
     name: str
@@ -54,6 +57,7 @@ class AdapterConfig:
     targets: tuple[str, ...]
     replaced: tuple[str, ...] = ()
     action_space: str
+    past_actions: ShownPast = "seen"
     embodiment: "Embodiment | None" = None
     fingerprint: str = ""
 
@@ -68,7 +72,13 @@ class AdapterConfig:
         need(math.isfinite(self.fps) and self.fps > 0, "fps", self.fps, "above 0")
         need(bool(self.targets or self.replaced), "it changes nothing", "no module", "targets or replaced modules")
         twice = set(self.targets) & set(self.replaced)
+        need(self.past_actions in get_args(ShownPast), "past_actions", self.past_actions, "seen|hidden")
         need(not twice, "a module both updated and replaced", sorted(twice), "one of the two")
+
+    @property
+    def hides_past(self) -> bool:
+        """Whether the policy is not shown its last action."""
+        return self.past_actions == "hidden"
 
     @property
     def has_head(self) -> bool:
@@ -91,7 +101,7 @@ class AdapterConfig:
         if (data.get("format"), data.get("version")) != (FORMAT, VERSION):
             got = f"{data.get('format')}, version {data.get('version')}"
             raise CheckpointError("not an adapter that this version reads", got=got, expected=f"{FORMAT}, {VERSION}")
-        values = {name: value for name, value in data.items() if name not in ("format", "version")}
+        values = _LATER | {name: value for name, value in data.items() if name not in ("format", "version")}
         names = {field.name for field in fields(cls)} - set(_BESIDE)
         if odd := set(values) ^ names:
             raise CheckpointError("adapter config with other fields", got=sorted(odd), expected=sorted(names))

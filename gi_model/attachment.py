@@ -46,6 +46,7 @@ def attach(policy: Policy, adapter: Adapter) -> None:
             attached.originals.append((module, name, original))
             setattr(module, name, nn.Parameter(tensor.to(original, copy=True), requires_grad=original.requires_grad))
     policy.attached, policy.command_head = attached, load_head(policy, adapter)
+    policy.hides_past |= adapter.config.hides_past
 
 
 def detach(policy: Policy) -> None:
@@ -53,7 +54,7 @@ def detach(policy: Policy) -> None:
     attached, policy.attached = policy.attached, None
     if attached is None:
         return
-    policy.command_head = None
+    policy.command_head, policy.hides_past = None, policy.config.past_actions == "hidden"
     for handle in attached.handles:
         handle.remove()
     for module, name, original in reversed(attached.originals):
@@ -78,6 +79,8 @@ def merge(policy: Policy, adapter: Adapter) -> None:
         for name, tensor in adapter.parameters(path).items():
             policy.get_submodule(path).get_parameter(name).copy_(tensor)
     policy.command_head = load_head(policy, adapter)
+    if adapter.config.hides_past:
+        policy.hide_past()
     policy.name, policy.fingerprint = f"{adapter.config.base_name}+{adapter.config.name}", ""
 
 

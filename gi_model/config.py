@@ -9,11 +9,11 @@ widths in tiles of a GPU, grouped-query attention so that the caches of 64 strea
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from gi_model.errors import CheckpointError, ConfigError
 
-PastActions = Literal["none", "dropout", "full"]
+PastActions = Literal["none", "dropout", "full", "hidden"]
 ENCODER_HEAD_DIM: Final = 64
 # Fields that checkpoints written before them lack; their defaults are what those checkpoints mean.
 _LATER_FIELDS: Final = frozenset({"lookahead_ticks", "encoder_dim", "encoder_layers"})
@@ -40,7 +40,7 @@ class PolicyConfig:
     rope_period_ticks: int = 4096
     decoder_dim: int = 64
     decoder_layers: int = 1
-    past_actions: PastActions = "full"
+    past_actions: PastActions = "full"  # hidden: no longer shown (an adapter's choice); none: it never was
     past_action_dropout: float = 0.5  # share hidden while training, with past_actions "dropout"
     motion_smoothing_bins: float = 1.0  # standard deviation of the motion targets, in bins; 0 = one-hot
 
@@ -57,7 +57,8 @@ class PolicyConfig:
         ticks = (self.window_ticks, self.rope_period_ticks)
         need(1 <= ticks[0] <= ticks[1] // 2, "window against rope period", ticks, "window at most half the period")
         need(0 <= self.lookahead_ticks <= ticks[0], "lookahead out of range", self.lookahead_ticks, f"0 to {ticks[0]}")
-        need(self.past_actions in ("none", "dropout", "full"), "past_actions", self.past_actions, "none|dropout|full")
+        ways = get_args(PastActions)
+        need(self.past_actions in ways, "past_actions", self.past_actions, "|".join(ways))
         peeks = self.lookahead_ticks > 0 and self.past_actions != "none"
         need(not peeks, "past_actions of a model that sees later frames", self.past_actions, "none")
         need(0.0 <= self.past_action_dropout < 1.0, "past_action_dropout", self.past_action_dropout, "in [0, 1)")

@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class PolicyState:
-    """Memory of S streams: caches a layer, tick int64 (S,), the action before, int64 (S, K), and newest h_t, (S, D)."""
+    """Memory of S streams: caches a layer, tick int64 (S,), the action before, int64 (S, K), and newest h_t, (S, D).
+
+    sees_past: bool (S,), whether a stream is shown its last action.
+    """
 
     caches: list[RingCache]
     ticks: Tensor
     actions: Tensor
     features: Tensor
+    sees_past: Tensor
 
     def clear(self, slot: int) -> None:
         """Start the stream in `slot` anew. The ring needs no wiping: only places written since tick 0 are read."""
@@ -74,6 +78,7 @@ class Policy(nn.Module):
         self.backbone = Backbone(config)
         self.decoder = ActionDecoder(config, self.space, embedding)
         self.command_head: CommandHead | None = None  # an adapter's
+        self.hides_past = config.past_actions == "hidden"  # or an adapter does
         if config.lookahead_ticks:
             self.decoder.order_motion()
 
@@ -130,11 +135,19 @@ class Policy(nn.Module):
         return tokens if self.motion is None else tokens + self.motion(frames)
 
     def _drop(self, known: Tensor, draws: Tensor | None) -> Tensor:
-        """Hide past actions at random while training, so that play never hangs on them alone. Both (B, T)."""
+        """Hide past actions, or some at random while training, so that play never hangs on them alone. Both (B, T)."""
+        if self.hides_past:
+            return torch.zeros_like(known)
         if not self.training or self.config.past_actions != "dropout":
             return known
         draws = torch.rand(known.shape, device=known.device) if draws is None else draws
         return known & (draws >= self.config.past_action_dropout)
+
+    def hide_past(self) -> None:
+        """Show no past action from now on, for good: the vector of an unknown one stands in its place."""
+        self.hides_past = True
+        if self.past is not None:
+            self.config = self.config.replace(past_actions="hidden")
 
     # ------------------------------------------------------------------ how it is computed
 
@@ -173,7 +186,8 @@ class Policy(nn.Module):
         ticks = torch.zeros(num_slots, dtype=torch.long, device=parameter.device)
         actions = torch.zeros(num_slots, self.space.num_tokens, dtype=torch.long, device=parameter.device)
         caches = self.backbone.empty_caches(num_slots, parameter.dtype, parameter.device)
-        return PolicyState(caches, ticks, actions, parameter.new_zeros(num_slots, self.config.dim))
+        features, sees_past = parameter.new_zeros(num_slots, self.config.dim), torch.ones_like(ticks, dtype=torch.bool)
+        return PolicyState(caches, ticks, actions, features, sees_past)
 
     @torch.inference_mode()
     def step(
@@ -194,7 +208,8 @@ class Policy(nn.Module):
         ticks = state.ticks[slots]
         tokens = self.encoder(frames)
         if self.past is not None:
-            tokens = tokens + self.past(state.actions[slots], ticks > 0)[:, None]
+            known = (ticks > 0) & state.sees_past[slots] & (not self.hides_past)
+            tokens = tokens + self.past(state.actions[slots], known)[:, None]
         features = self.backbone.step(tokens, state.caches, slots, ticks)
         state.ticks[slots] = ticks + 1
         return features.mean(dim=1)

@@ -94,6 +94,7 @@ class PolicyStepper:
         self.check(sampling, adapter)
         self._state.clear(slot)
         self._rules[slot], self._adapters[slot] = sampling, adapter
+        self._state.sees_past[slot] = adapter is None or not self.adapters[adapter].hides_past
         self._generators[slot] = np.random.default_rng(sampling.seed)
 
     def step(self, frames: NDArray[np.uint8], slots: Sequence[int]) -> Steps:
@@ -155,7 +156,7 @@ class PolicyStepper:
         """Let the stream in `target` go on as the one in `source` would."""
         state = self._state
         rings = [part for ring in state.caches for part in (ring.keys, ring.values)]
-        for memory in (state.ticks, state.actions, *rings):
+        for memory in (state.ticks, state.actions, state.sees_past, *rings):
             memory[target] = memory[source]
         self._rules[target], self._adapters[target] = self._rules[source], self._adapters[source]
         self._generators[target] = np.random.default_rng(0)

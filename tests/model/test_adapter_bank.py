@@ -31,7 +31,7 @@ def some_adapters(policy: Policy, targets: tuple[str, ...] = TARGETS) -> dict[st
     """Of different ranks and modules, one only with updates, one only with replaced modules."""
     return {
         "full": make_adapter(policy, 1, targets=targets),
-        "updates": make_adapter(policy, 2, targets=targets[:3], replaced=(), rank=5, alpha=5.0),
+        "updates": make_adapter(policy, 2, targets=targets[:3], replaced=(), rank=5, alpha=5.0, past_actions="hidden"),
         "replaced": make_adapter(policy, 3, targets=(), replaced=REPLACED),
         "stem": make_adapter(policy, 4, targets=(), replaced=("encoder.convs.0", "encoder.convs.2", targets[0])),
     }

@@ -57,6 +57,11 @@ def test_fingerprint_follows_tensors_and_config(folder: Path, tmp_path: Path) ->
     assert len({fingerprint, *others}) == 3
 
 
+def test_an_adapter_of_before_sees_its_past(folder: Path) -> None:
+    edit_config(past_actions=None)(folder)
+    assert not load_adapter(folder).config.hides_past
+
+
 def edit_config(**changes: Any) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         data = json.loads((folder / CONFIG).read_text()) | changes

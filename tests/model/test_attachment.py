@@ -1,5 +1,6 @@
 """Laws of one adapter on one policy: fresh changes nothing, merged equals attached, detached leaves no trace."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,45 @@ def test_every_target_has_its_say_in_play(target: str) -> None:
     assert not torch.allclose(play(policy)[1], probs, atol=1e-3)
 
 
-def test_detached_is_as_it_was() -> None:
+def others_past(policy: Policy) -> tuple[Tensor, Tensor]:
+    """Features of two windows, and of a step, that differ in nothing but the actions before them."""
+    windows = random_batch(2, 5, policy.config)
+    windows = replace(windows, frames=windows.frames[:1].expand_as(windows.frames))
+    state = policy.empty_state(2)
+    state.ticks[:], state.actions[0], state.actions[1] = 3, windows.actions[0, 0], windows.actions[1, 0]
+    with torch.inference_mode():
+        step = policy.step_features(windows.frames[:, 0], state, torch.tensor([0, 1]))
+        return policy.features(windows), step
+
+
+@pytest.mark.parametrize("use", [attach, merge])
+def test_a_policy_whose_past_is_hidden_acts_by_its_frames_alone(use: object, tmp_path: Path) -> None:
+    policy = make_policy()
+    assert all(not torch.allclose(first, second) for first, second in others_past(policy))
+    use(policy, make_adapter(policy, past_actions="hidden"))  # type: ignore[operator]
+    for first, second in others_past(policy):
+        torch.testing.assert_close(first, second)
+    if policy.attached is None:
+        save_policy(policy, tmp_path / "merged")
+        for first, second in others_past(load_policy(tmp_path / "merged")):
+            torch.testing.assert_close(first, second)
+    else:
+        detach(policy)
+        assert all(not torch.allclose(first, second) for first, second in others_past(policy))
+
+
+def test_where_there_is_no_past_action_none_is_hidden(tmp_path: Path) -> None:
+    policy = make_policy(DEBUG.replace(past_actions="none"))
+    merge(policy, make_adapter(policy, past_actions="hidden", targets=(LINEAR[0],)))
+    save_policy(policy, tmp_path / "merged")
+    assert load_policy(tmp_path / "merged").config.past_actions == "none"
+
+
+@pytest.mark.parametrize("past_actions", ["seen", "hidden"])
+def test_detached_is_as_it_was(past_actions: str) -> None:
     policy = make_policy()
     weights, loss = {name: each.clone() for name, each in policy.state_dict().items()}, loss_of(policy)
-    attach(policy, make_adapter(policy))
+    attach(policy, make_adapter(policy, past_actions=past_actions))
     assert list(policy.state_dict()) == list(weights)
     detach(policy)
     detach(policy)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gi_data.demonstrations import take_demonstrations
-from gi_model.adapters import load_adapter, read_adapter_fingerprint
+from gi_model.adapters import ShownPast, load_adapter, read_adapter_fingerprint
 from gi_model.attachment import attach
 from gi_model.batch import Batch
 from gi_model.calibration import load_calibration
@@ -160,6 +160,19 @@ def test_other_methods(base: Path, corpus_path: Path, tmp_path: Path, method: Me
     else:
         assert len(load_adapter(result.folder).tensors) == num_tensors
     assert result.values["best"] <= result.values["nll"]
+
+
+@pytest.mark.parametrize("past_actions", ["hidden", "seen"])
+def test_what_is_kept_plays_with_the_past_that_it_was_trained_with(
+    base: Path, corpus_path: Path, tmp_path: Path, past_actions: ShownPast
+) -> None:
+    config = CONFIG.replace(past_actions=past_actions, train=CONFIG.train.replace(steps=3))
+    adapter = load_adapter(run(base, corpus_path, tmp_path / "lora", config).folder)
+    assert adapter.config.past_actions == past_actions
+    assert ("past.project" in adapter.config.targets) == (past_actions == "seen")
+    full = load_policy(run(base, corpus_path, tmp_path / "full", config.replace(method="full")).folder)
+    assert full.hides_past == (past_actions == "hidden")
+    assert CONFIG.past_actions == "hidden"
 
 
 def test_a_loss_that_is_no_number_keeps_the_best(

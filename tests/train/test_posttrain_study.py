@@ -67,6 +67,12 @@ def test_another_number_of_steps_trains_anew_and_records_nothing_anew(tmp_path: 
     assert plan_run(one, "full", 5, 0)[1].fingerprint != plan_run(two, "full", 5, 0)[1].fingerprint
 
 
+def test_all_arms_see_as_much_of_the_past(tmp_path: Path) -> None:
+    for past_actions in ("hidden", "seen"):
+        study = make_study(tmp_path, past_actions=past_actions)
+        assert {option(plan_run(study, arm, 5, 0)[0].commands[0], "--past-actions") for arm in ARMS} == {past_actions}
+
+
 def test_a_study_goes_on_with_another_number_of_jobs(tmp_path: Path) -> None:
     one, two = make_study(tmp_path), make_study(tmp_path, jobs=2)
     assert plan_data(one) != plan_data(two)

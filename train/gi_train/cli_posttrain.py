@@ -43,6 +43,10 @@ def posttrain_command(
     modules: Annotated[
         str | None, typer.Option(help="Parts that lora changes: stem,past,backbone,decoder,head,embedding,norms.")
     ] = None,
+    past_actions: Annotated[
+        Literal["hidden", "seen"],
+        typer.Option(help="Show the policy its last action? A few demonstrations teach copying."),
+    ] = "hidden",
     augment: Annotated[float | None, typer.Option(help="Strength of colour, noise, and shift, 0 to 1.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="End after so many evaluations without a better one (0: never).")
@@ -81,7 +85,8 @@ def posttrain_command(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     settings = dict(map(read_setting, set_ or []))
-    config = configure(base, method, given | {"seed": seed, "threads": threads} | settings)
+    fixed = {"seed": seed, "threads": threads, "past_actions": past_actions}
+    config = configure(base, method, given | fixed | settings)
     named = read_embodiment(embodiment) if embodiment else None
     demonstrations = take_demonstrations(locate(data), RunPaths(out).demonstrations, episodes=episodes, seed=seed)
     body = body_of(demonstrations, named)

@@ -1,7 +1,7 @@
 """`gi study posttrain`: what pretraining is worth to whoever has few demonstrations."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ def study_posttrain_command(
     seeds: Annotated[int, typer.Option(help="Runs of each arm and size.")] = 3,
     steps: Annotated[int, typer.Option(help="Optimiser steps of a run.")] = 300,
     episodes: Annotated[int, typer.Option(help="Episodes that each run plays, the same for all.")] = 20,
+    past_actions: Annotated[
+        Literal["hidden", "seen"], typer.Option(help="Whether policies are shown their last action, in every arm.")
+    ] = "hidden",
     jobs: Annotated[int, typer.Option(help="Runs at a time, a core each.")] = 1,
 ) -> None:
     """Compare an adapter, full fine-tuning, training from scratch, and an adapter on an untrained base.
@@ -46,6 +49,7 @@ def study_posttrain_command(
         seeds=seeds,
         steps=steps,
         episodes=episodes,
+        past_actions=past_actions,
         jobs=jobs,
     )
     with stoppable("finished stages are kept: the same call goes on from here"):

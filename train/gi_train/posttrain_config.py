@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, get_args
 
+from gi_model.adapters import ShownPast
 from gi_model.errors import ConfigError
 from gi_train.adapted_modules import GROUPS
 from gi_train.config import TrainConfig
@@ -27,14 +28,16 @@ class PosttrainConfig:
     method: lora keeps the base and trains an adapter; head trains the decoder's head alone, also as an adapter; full
     trains all weights, into a policy of its own.
 
-    rank, alpha: of low-rank updates. modules: the parts of the policy that lora changes. patience: evaluations without
-    a better one after which training ends; 0: never. train: batches, rates, and how often to look.
+    rank, alpha: of low-rank updates. modules: the parts of the policy that lora changes. past_actions: whether the
+    policy is shown its last action, in training and in play. patience: evaluations without a better one after which
+    training ends; 0: never. train: batches, rates, and how often to look.
     """
 
     method: Method = "lora"
     rank: int = 8
     alpha: float = 8.0
     modules: tuple[str, ...] = MODULES
+    past_actions: ShownPast = "hidden"
     patience: int = 0
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -51,6 +54,9 @@ class PosttrainConfig:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ConfigError("unknown method", got=self.method, expected=" | ".join(get_args(Method)))
+        if self.past_actions not in get_args(ShownPast):
+            expected = " | ".join(get_args(ShownPast))
+            raise ConfigError("unknown way with past actions", got=self.past_actions, expected=expected)
         for name, least in (("rank", 1), ("patience", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} out of range", got=getattr(self, name), expected=f"at least {least}")
@@ -67,8 +73,9 @@ class PosttrainConfig:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """What an adapter of this method changes."""
-        return ("head",) if self.method == "head" else self.modules
+        """What an adapter of this method changes: nothing that is not used."""
+        modules = ("head",) if self.method == "head" else self.modules
+        return modules if self.past_actions == "seen" else tuple(name for name in modules if name != "past")
 
     def replace(self, **changes: Any) -> Self:
         """A copy with `changes`, checked anew."""

@@ -41,6 +41,7 @@ class PosttrainStudy:
     seeds: int = 3
     steps: int = 300
     episodes: int = 20
+    past_actions: str = "hidden"
     jobs: int = 1
 
     def __post_init__(self) -> None:
@@ -138,6 +139,7 @@ def plan_run(
     body = ("--embodiment", study.embodiment) if study.embodiment else ()
     method = "lora" if arm in ADAPTERS else "full"
     settings = ("--method", method, "--episodes", size, "--steps", study.steps, "--seed", seed)
+    settings = (*settings, "--past-actions", study.past_actions)
     before = (*data[:2], *((plan_untrained(study, seed),) if arm in UNTRAINED else ()))
     trained = Stage(f"train-{run.name}", (_gi("posttrain", *places, *body, *settings),), (run,), before)
     play = _evaluate(study, study.agent(arm, size, seed), results, "--label", run.name, "--jobs", 1)

@@ -64,6 +64,8 @@ class Trainee:
             "version": __version__,
         }
         adapted = None if config.method == "full" else choose_modules(policy, config.groups)
+        if config.past_actions == "hidden":
+            policy.hide_past()
         torch.manual_seed(config.train.seed)  # new weights are drawn here
         if adapted:
             adapt(policy, adapted, rank=config.rank, alpha=config.alpha)
@@ -131,6 +133,7 @@ class Trainee:
             targets=adapted.targets,
             replaced=adapted.replaced,
             action_space=policy.space.fingerprint,
+            past_actions=self.config.past_actions,
             embodiment=self.body,
         )
         head = {} if policy.command_head is None else policy.command_head.state_dict()
