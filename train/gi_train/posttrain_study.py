@@ -138,10 +138,10 @@ def plan_run(
     places = ("--base", study.base_of(arm, seed), "--data", study.corpus, "--out", run)
     body = ("--embodiment", study.embodiment) if study.embodiment else ()
     method = "lora" if arm in ADAPTERS else "full"
-    settings = ("--method", method, "--episodes", size, "--steps", study.steps, "--seed", seed)
-    settings = (*settings, "--past-actions", study.past_actions)
+    draw = ("--episodes", size, "--seed", seed)
+    settings = ("--method", method, "--steps", study.steps, "--past-actions", study.past_actions)
     before = (*data[:2], *((plan_untrained(study, seed),) if arm in UNTRAINED else ()))
-    trained = Stage(f"train-{run.name}", (_gi("posttrain", *places, *body, *settings),), (run,), before)
+    trained = Stage(f"train-{run.name}", (_gi("posttrain", *places, *body, *draw, *settings),), (run,), before)
     play = _evaluate(study, study.agent(arm, size, seed), results, "--label", run.name, "--jobs", 1)
     return trained, Stage(f"play-{run.name}", (play,), (results,), (trained,))
 
