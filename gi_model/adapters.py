@@ -219,6 +219,14 @@ def _card(adapter: Adapter, facts: Mapping[str, Any]) -> str:
     config, num_numbers = adapter.config, sum(tensor.numel() for tensor in adapter.tensors.values())
     base = f"{config.base_name} ({config.base_fingerprint[:12]})"
     body = {} if config.embodiment is None else {"body": config.embodiment.name}
-    rows = {"base": base, "fps": config.fps, "rank": config.rank, "numbers": num_numbers, **body, **facts}
+    rows = {
+        "base": base,
+        "fps": config.fps,
+        "rank": config.rank,
+        "past actions": config.past_actions,
+        "numbers": num_numbers,
+        **body,
+        **facts,
+    }
     lines = [f"- {name}: {value}" for name, value in rows.items()]
     return "\n".join([f"# gi-model adapter {config.name}", "", "Works with its base only.", "", *lines, ""])

@@ -37,6 +37,12 @@ def next_action(connection: ClientConnection) -> ActionMessage:
     return decode_action(data)
 
 
+def resume(connection: ClientConnection, created: dict[str, Any]) -> dict[str, Any]:
+    """Go on with the session that `created` told of, as somebody who saw none of its answers."""
+    session_id, token = created["session"]["id"], created["resume"]["token"]
+    return ask(connection, type="session.resume", session_id=session_id, token=token, answered_seq=-1)
+
+
 def drain(connection: ClientConnection) -> None:
     """Read what has come."""
     with suppress(TimeoutError):

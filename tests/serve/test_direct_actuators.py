@@ -36,7 +36,7 @@ from tests.serve.fake_steppers import CommandingStepper, EchoStepper, HistorySte
 from tests.serve.pictures import paint, png_of, see_identity
 from tests.serve.robot_bodies import PlanObserver, direct_rover, identity_of, rover
 from tests.serve.serving import Running, serving, wait_until
-from tests.serve.streaming import ask, next_action, next_event, open_stream, raw
+from tests.serve.streaming import ask, next_action, next_event, open_stream, raw, resume
 
 Stand = TypeVar("Stand", bound=EchoStepper)  # in for a model
 FULL, BEYOND = identity_of(10, 10), identity_of(16, -16)
@@ -282,8 +282,7 @@ def test_silence_brings_direct_actuators_to_neutral_and_a_lost_answer_comes_agai
         assert session.robot is not None
         wait_until(lambda: session.robot is not None and session.robot.envelope.is_neutral)
         with open_stream(running) as connection:
-            token = created["resume"]["token"]
-            ask(connection, type="session.resume", session_id=session.id, token=token, answered_seq=-1)
+            resume(connection, created)
             again = next_action(connection)
             assert again.states == (InputState(commands=(0.0, 0.0)),)
             assert again.plan is not None
@@ -301,8 +300,7 @@ def test_a_resumed_session_has_its_commands_again(running: Running) -> None:
         next_action(connection)
         connection.socket.close()
     with open_stream(running) as connection:
-        session, token = created["session"]["id"], created["resume"]["token"]
-        ask(connection, type="session.resume", session_id=session, token=token, answered_seq=-1)
+        resume(connection, created)
         assert list(next_action(connection).states[0].commands) == in_range(BEYOND)
 
 

@@ -33,7 +33,7 @@ from tests.serve.fake_steppers import EchoStepper, FailingStepper, HistorySteppe
 from tests.serve.pictures import paint, png_of, see_identity
 from tests.serve.robot_bodies import PlanObserver, held, identity_of, motion_of, rover
 from tests.serve.serving import Running, serving, wait_until
-from tests.serve.streaming import ask, next_action, next_event, open_stream, raw
+from tests.serve.streaming import ask, next_action, next_event, open_stream, raw, resume
 
 FULL = identity_of(10, 10)  # both actuators to the end of their range
 BEYOND = identity_of(16, -16)
@@ -381,9 +381,7 @@ def test_the_watchdog_bites_where_nobody_listens_and_the_lost_answer_is_not_play
     assert session.robot is not None
     wait_until(lambda: session.robot is not None and session.robot.envelope.is_neutral)
     with open_stream(running) as connection:
-        token = created["resume"]["token"]
-        resumed = ask(connection, type="session.resume", session_id=session.id, token=token, answered_seq=-1)
-        assert resumed["session"]["robot"]["num_watchdogs"] == 1
+        assert resume(connection, created)["session"]["robot"]["num_watchdogs"] == 1
         again = next_action(connection)
         assert again.states == (NEUTRAL,)
         assert again.plan is not None
