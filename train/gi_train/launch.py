@@ -47,12 +47,14 @@ def _group_settings(config: TrainConfig) -> "list[InitProcessGroupKwargs]":
     """On a CPU the backend must be named, or every rank believes that it is the only one."""
     from accelerate import InitProcessGroupKwargs
 
+    from gi_train.meeting import METHOD
+
     if "LOCAL_RANK" not in os.environ:
         return []
-    if not torch.cuda.is_available():
-        return [InitProcessGroupKwargs(backend="gloo", timeout=TIMEOUT)]
     backend = "cuda:nccl,cpu:gloo" if config.strategy == "fsdp2" and config.offload else None
-    return [InitProcessGroupKwargs(backend=backend, timeout=TIMEOUT)]
+    if not torch.cuda.is_available():
+        backend = "gloo"
+    return [InitProcessGroupKwargs(backend=backend, init_method=METHOD, timeout=TIMEOUT)]
 
 
 def _build_plain(config: TrainConfig) -> "Accelerator":
