@@ -8,12 +8,15 @@ being imported from here.
 """
 
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gi_data.envs.protocol import Environment
 from gi_model.actions import NEUTRAL, InputState
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
+
+if TYPE_CHECKING:
+    from gi_model.embodiment import Embodiment
 
 
 class Agent(Protocol):
@@ -40,6 +43,19 @@ def make_agent(spec: str, env: Environment) -> Agent:
         raise ConfigError("unknown agent", got=spec, expected=" | ".join(sorted(found)))
     agent: Agent = found[name].load()(spec, env)
     return agent
+
+
+def check_commands(body: "Embodiment | None", env: Environment) -> None:
+    """Raise ConfigError if `env` has direct actuators, and a player for `body` does not command just those."""
+    needed: Embodiment | None = getattr(env, "embodiment", None)  # None where the game is no robot
+    names = () if needed is None else needed.command_space.names
+    commanded = () if body is None else body.command_space.names
+    if names and names != commanded:
+        what, do = (
+            f"nothing commands {env.name}",
+            "Name an adapter that was made for this body; gi posttrain makes one.",
+        )
+        raise ConfigError(what, got=", ".join(commanded) or "no commands", expected=", ".join(names), do=do)
 
 
 class IdleAgent:

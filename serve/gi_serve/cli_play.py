@@ -46,13 +46,14 @@ def play_command(
     Example: gi play doom/defend_the_center --episodes 3
     Any game on your screen: gi play mygame --window "My Game"
     """
+    from gi_data.agents import check_commands
     from gi_data.envs import EVAL_SEED_START, make_environment
     from gi_data.envs.realtime import RealTimeEnvironment
     from gi_data.envs.shielded import ShieldedEnvironment, make_shield
     from gi_serve.client import Client, SessionConfig
     from gi_serve.filmed import FilmedEnvironment
     from gi_serve.play_window import WindowPlay
-    from gi_serve.remote_agent import check_body, check_rate
+    from gi_serve.remote_agent import check_rate
 
     if window is not None:
         play = WindowPlay(game, window, fps=fps, bindings=bindings, hotkey=hotkey, record=record)
@@ -63,7 +64,7 @@ def play_command(
         env: Environment = make_environment(game)
         try:
             check_rate(session.model, env)
-            check_body(session.embodiment, env)
+            check_commands(session.embodiment, env)
             if record is not None:
                 env = FilmedEnvironment(env, record, player=f"policy {_name_of(session)}")
             if shield is not None:

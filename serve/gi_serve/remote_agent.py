@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
+from gi_data.agents import check_commands
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
-from gi_model.embodiment import Embodiment
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame
 from gi_serve.client import Client, ModelInfo, Session, SessionConfig
@@ -44,21 +44,11 @@ def make_remote_agent(spec: str, env: Environment) -> RemoteAgent:
     session = Client(spec).session(_read_settings(spec))
     try:
         check_rate(session.model, env)
-        check_body(session.embodiment, env)
+        check_commands(session.embodiment, env)
     except ConfigError:
         session.close()
         raise
     return RemoteAgent(session)
-
-
-def check_body(body: Embodiment | None, env: Environment) -> None:
-    """Raise ConfigError if `env` has direct actuators, and a session for `body` does not command just those."""
-    needed: Embodiment | None = getattr(env, "embodiment", None)  # None where the game is no robot
-    names = () if needed is None else needed.command_space.names
-    commanded = () if body is None else body.command_space.names
-    if names and names != commanded:
-        what, do = f"nothing commands {env.name}", "Name an adapter that was made for this body: --adapter NAME."
-        raise ConfigError(what, got=", ".join(commanded) or "no commands", expected=", ".join(names), do=do)
 
 
 def _read_settings(spec: str) -> SessionConfig:

@@ -93,10 +93,16 @@ def trained(base: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
+class Mast(FakeGame):
+    """A game whose body's actuators nothing but a command drives."""
+
+    def __init__(self) -> None:
+        super().__init__("fake/mast")
+        self.fps, self.embodiment = FPS, BODY
+
+
 def make_player(base: Path, run: Path) -> Agent:
-    game = FakeGame("fake/mast")
-    game.fps = FPS
-    return make_agent(f"policy:{base}+{RunPaths(run).adapter}", game)
+    return make_agent(f"policy:{base}+{RunPaths(run).adapter}", Mast())
 
 
 def test_what_it_sees_is_what_it_commands(base: Path, trained: Path) -> None:
@@ -104,6 +110,11 @@ def test_what_it_sees_is_what_it_commands(base: Path, trained: Path) -> None:
     agent.reset(seed=0)
     off = [np.abs(np.array(agent.act(picture(tick)).commands) - command(tick)) for tick in range(40)]
     assert (np.array(off) < (0.2, 0.2)).all(axis=1).mean() > 0.8
+
+
+def test_a_base_alone_is_refused_where_nothing_else_commands(base: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing commands fake/mast; got no commands; expected pan, tilt"):
+        make_agent(f"policy:{base}", Mast())
 
 
 def test_held_out_nats_are_those_of_tokens_and_commands(trained: Path) -> None:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from gi_model.errors import ConfigError
+from gi_train.demo_stages import Stages
 from gi_train.episodes import EpisodeResult, ResultsFile
-from gi_train.posttrain_study import PosttrainStudy, plan_data, plan_run, plan_untrained
+from gi_train.posttrain_study import PosttrainStudy, plan_data, plan_run, plan_untrained, run_study
 from gi_train.posttrain_study_report import ARMS, paired_gain, write_study
 from gi_train.run_files import RunPaths
 from tests.train.parsing import check_command
@@ -25,6 +27,21 @@ def played(path: Path, agent: str, scores: list[float], game: str = GAME) -> Non
     file = ResultsFile(path)
     for seed, value in enumerate(scores):
         file.append(EpisodeResult(game, agent, seed, False, value, 100, 1.0))
+
+
+def ran(study: PosttrainStudy, arm: str, seed: int, scores: list[float], nats: list[float]) -> None:
+    """A run of five demonstrations: what it wrote."""
+    results, metrics = study.played(arm, 5, seed), RunPaths(study.run(arm, 5, seed)).metrics
+    for folder in (results.parent, metrics.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    played(results, arm, scores)
+    rows = [{"kind": "val", "step": step, "nll": nll} for step, nll in enumerate(nats)]
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def baselines(study: PosttrainStudy) -> None:
+    played(study.baselines, "random", [0.0, 2.0])
+    played(study.baselines, "demonstrator", [10.0, 12.0])
 
 
 def option(command: tuple[str, ...], name: str) -> str:
@@ -79,18 +96,22 @@ def test_a_study_goes_on_with_another_number_of_jobs(tmp_path: Path) -> None:
     assert [s.fingerprint for s in plan_data(one)] == [s.fingerprint for s in plan_data(two)]
 
 
+def test_a_study_that_is_finished_reports_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make_study(tmp_path)
+    baselines(study)
+    ran(study, "adapter", 0, [6.0, 8.0], [4.0, 3.0])
+    monkeypatch.setattr(Stages, "keep", lambda *_: True)
+    console = Console(record=True)
+    run_study(study, console)
+    assert console.export_text().count("normalised score") == 1
+
+
 def test_the_report_normalises_and_compares_with_scratch(tmp_path: Path) -> None:
     study = make_study(tmp_path)
-    played(study.baselines, "random", [0.0, 2.0])
-    played(study.baselines, "demonstrator", [10.0, 12.0])
-    (tmp_path / "played").mkdir()
+    baselines(study)
     for place, arm in enumerate(ARMS):
         for seed in (0, 1):
-            played(study.played(arm, 5, seed), arm, [6.0 - place + seed, 8.0 - place + seed])
-            metrics = RunPaths(study.run(arm, 5, seed)).metrics
-            metrics.parent.mkdir(parents=True)
-            rows = [{"kind": "val", "step": step, "nll": 4.0 - step + place} for step in (0, 1)]
-            metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            ran(study, arm, seed, [6.0 - place + seed, 8.0 - place + seed], [4.0 + place, 3.0 + place])
     played(study.played("adapter", 10, 0), "adapter", [9.0])  # not finished: not shown
     (table,) = write_study(study, {}).renderables
     assert isinstance(table, Table)

@@ -49,7 +49,10 @@ def pretrain_command(
     optimizer: Annotated[
         str | None, typer.Option(help="muon: fewer steps to the same loss. adamw: where ZeRO cuts matrices up, too.")
     ] = None,
-    past_actions: Annotated[str | None, typer.Option(help="Feed the last action: none | dropout | full.")] = None,
+    past_actions: Annotated[
+        Literal["none", "dropout", "full"] | None,
+        typer.Option(help="Feed the last action: never, at times, or always."),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Share windows by hours^(1/T): 1 by hours, inf all games alike (default).")
     ] = None,

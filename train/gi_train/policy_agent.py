@@ -11,13 +11,14 @@ from typing import Any, Final, get_args
 
 import torch
 
-from gi_data.agents import Agent
+from gi_data.agents import Agent, check_commands
 from gi_data.envs.protocol import Environment
 from gi_model.actions import InputState
 from gi_model.adapters import load_adapter
 from gi_model.attachment import merge
 from gi_model.calibration import load_calibration
 from gi_model.checkpoint import load_policy
+from gi_model.embodiment import Embodiment
 from gi_model.errors import ConfigError
 from gi_model.frames import Frame, resize
 from gi_model.policy_stepper import PolicyStepper, load_stepper
@@ -56,8 +57,9 @@ def make_policy_agent(spec: str, env: Environment) -> Agent:
         raise ConfigError("no checkpoint named", got=spec, expected="policy:FOLDER or policy:FOLDER+ADAPTER")
     sampling = _read_sampling(options)
     torch.set_num_threads(1)  # games run beside it, one process a core
-    stepper, fps = _load(place)
+    stepper, fps, body = _load(place)
     _check_rate(fps, env)
+    check_commands(body, env)
     stepper.open(0, sampling)  # refuses what the checkpoint lacks before a game begins
     return PolicyAgent(stepper, sampling)
 
@@ -77,16 +79,17 @@ def _read_sampling(options: Sequence[str]) -> Sampling:
     return Sampling(**chosen)
 
 
-def _load(place: str) -> tuple[Stepper, float]:
-    """What plays, and its ticks a second. An adapter is merged, for it plays alone, and has a rate of its own."""
+def _load(place: str) -> tuple[Stepper, float, Embodiment | None]:
+    """What plays, its ticks a second, its body. An adapter is merged, for it plays alone, and has a rate of its own."""
     folder, plus, adapter_folder = place.rpartition("+")
     if not plus or Path(place).exists():  # a folder's own name may have the sign
         stepper = load_stepper(Path(place), num_slots=1)
-        return stepper, stepper.fps
+        return stepper, stepper.fps, None
     policy, adapter = load_policy(Path(folder)), load_adapter(Path(adapter_folder))
     merge(policy, adapter)
     calibration = load_calibration(Path(adapter_folder), policy.space)
-    return PolicyStepper(policy, num_slots=1, name=policy.name, calibration=calibration), adapter.config.fps
+    stepper = PolicyStepper(policy, num_slots=1, name=policy.name, calibration=calibration)
+    return stepper, adapter.config.fps, adapter.config.embodiment
 
 
 def _check_rate(fps: float, env: Environment) -> None:

@@ -96,7 +96,7 @@ class PosttrainStudy:
 
 
 def run_study(study: PosttrainStudy, console: Console) -> None:
-    """Run what is missing, and report after each size. Raises StageError."""
+    """Run what is missing, and report after each size that was not finished. Raises StageError."""
     data = plan_data(study)
     with Stages(study.out, console) as stages:
         for stage in data:
@@ -105,8 +105,11 @@ def run_study(study: PosttrainStudy, console: Console) -> None:
             if set(study.arms) & set(UNTRAINED):
                 stages.run(plan_untrained(study, seed))
             for size in study.sizes:
-                _run_together(stages, [plan_run(study, arm, size, seed, data) for arm in study.arms], study.jobs)
-                console.print(write_study(study, asdict(study)))
+                runs = [plan_run(study, arm, size, seed, data) for arm in study.arms]
+                is_new = _run_together(stages, runs, study.jobs)
+                report = write_study(study, asdict(study))
+                if is_new or (seed, size) == (study.seeds - 1, study.sizes[-1]):
+                    console.print(report)
 
 
 def plan_data(study: PosttrainStudy) -> tuple[Stage, ...]:
@@ -146,13 +149,15 @@ def plan_run(
     return trained, Stage(f"play-{run.name}", (play,), (results,), (trained,))
 
 
-def _run_together(stages: Stages, runs: Sequence[tuple[Stage, Stage]], jobs: int) -> None:
-    """`jobs` runs at a time: each trains in the background, then each plays."""
-    waiting = iter(runs)
+def _run_together(stages: Stages, runs: Sequence[tuple[Stage, Stage]], jobs: int) -> bool:
+    """`jobs` runs at a time: each trains in the background, then each plays. Whether any was not finished before."""
+    waiting, is_new = iter(runs), False
     while some := list(islice(waiting, jobs)):
         for step in zip(*some, strict=True):
             for running in [stages.start(stage) for stage in step]:
                 stages.wait(running)
+                is_new |= running is not None
+    return is_new
 
 
 def _evaluate(study: PosttrainStudy, agent: str, results: Path, *rest: object) -> Command:
