@@ -143,9 +143,8 @@ def _print_statistics(games: "list[Statistics]") -> None:
     console.print(table)
     for game in games[:-1]:
         controls = list(game.held_ratio.items())[:SHOWN_CONTROLS]
-        console.print(
-            f"{game.game} holds", ", ".join(f"{control} {share:.0%}" for control, share in controls) or "nothing"
-        )
+        held = ", ".join(f"{control} {share:.0%}" for control, share in controls)
+        console.print(f"{game.game} holds", held or "no keys or buttons")
     everything = games[-1]
     licenses = ", ".join(f"{name or 'none'} {hours:.2f} h" for name, hours in everything.licenses.items())
     console.print(f"labelled {everything.known_ratio:.1%} of ticks; licences: {licenses}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gi_data.corpus import Corpus
+from gi_data.embodied import read_embodied
 from gi_data.index import IndexRow
 from gi_data.planning import SPLITS
 from gi_data.video import cut
@@ -43,7 +44,11 @@ class SheetConfig:
 
 @dataclass(frozen=True)
 class Tile:
-    """One excerpt. first: its tick in the stored clip; lead: frames of `video` before it, which are not shown."""
+    """One excerpt.
+
+    first: its tick in the stored clip; lead: frames of `video` before it, which are not shown; actuators: name and unit
+    of what `states` command directly, in order.
+    """
 
     row: IndexRow
     first: int
@@ -51,6 +56,7 @@ class Tile:
     states: tuple[InputState, ...]
     known: NDArray[np.bool_]  # (T,)
     video: bytes
+    actuators: tuple[tuple[str, str], ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """What the page knows of it, ready for JSON, without the video."""
@@ -60,6 +66,7 @@ class Tile:
             "first": self.first,
             "lead": self.lead,
             "bindings": json.loads(row.bindings),
+            "actuators": self.actuators,
             "states": [state.to_dict() for state in self.states],
             "known": [int(known) for known in self.known],
         }
@@ -124,4 +131,13 @@ def _cut(corpus: Corpus, row: IndexRow, *, start: int, length: int) -> Tile:
     excerpt = cut(corpus.read_video(row), row.key, first=end - length, num_frames=length)
     first = max(excerpt.first, row.first_tick)
     labels = corpus.read_labels(row)
-    return Tile(row, first, first - excerpt.first, labels.inputs[first:end], labels.known[first:end], excerpt.video)
+    states, known = labels.inputs[first:end], labels.known[first:end]
+    return Tile(row, first, first - excerpt.first, states, known, excerpt.video, _actuators(corpus, row, states))
+
+
+def _actuators(corpus: Corpus, row: IndexRow, states: Sequence[InputState]) -> tuple[tuple[str, str], ...]:
+    """Of the clip's body; those that play commands directly, if it does."""
+    if not any(state.commands for state in states):
+        return ()
+    body = read_embodied(corpus.read_metadata(row).info.extra, row.key)
+    return () if body is None else tuple((one.name, one.unit) for one in body.actuators if one.is_direct)

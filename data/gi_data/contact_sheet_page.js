@@ -82,6 +82,8 @@
         const bound = this.axes.get(axis);
         if (this.states.some(value)) this.lanes.push(this.makeLane(axis, label, bound && bound.action, value, 1));
       }
+      this.data.actuators.forEach(([name, unit], i) => this.lanes.push(
+        this.makeLane(`command.${name}`, name, unit, (state) => (state.commands || [])[i] || 0, 1)));
       this.head = make("i");
       this.slider = make("div", { class: "playhead", role: "slider", tabindex: "0", "aria-label": "tick",
         "aria-valuemin": "0", "aria-valuemax": String(this.states.length - 1) }, this.head);
@@ -202,7 +204,7 @@
       if (tick === this.tick) return;
       this.tick = tick;
       const state = this.states[tick], codes = held(state);
-      this.held.replaceChildren(...codes.map((code) => this.cap(code)), ...this.wheelCaps(state));
+      this.held.replaceChildren(...codes.map((code) => this.cap(code)), ...this.wheelCaps(state), ...this.commandCaps(state));
       this.picture.replaceChildren(...this.drawMotion(), ...this.drawCursor(state), ...this.drawPad(state));
       for (const lane of this.lanes) lane.element.classList.toggle("lit", Boolean(lane.values[tick]));
       this.unknown.hidden = Boolean(this.data.known[tick]);
@@ -228,6 +230,13 @@
       if (y) caps.push(make("kbd", { "data-wheel": String(y) }, `wheel ${y > 0 ? "↓" : "↑"} ${Math.abs(y)}`));
       if (x) caps.push(make("kbd", { "data-wheel-x": String(x) }, `wheel ${x > 0 ? "→" : "←"} ${Math.abs(x)}`));
       return caps;
+    }
+
+    commandCaps(state) {
+      return (state.commands || []).map((value, i) => {
+        const [name, unit] = this.data.actuators[i] || [`command ${i + 1}`, ""];
+        return make("kbd", { "data-command": name }, `${name} ${value.toFixed(2)}`, make("small", {}, unit));
+      });
     }
 
     // The largest motion but a few draws an arrow of a third of the picture.
