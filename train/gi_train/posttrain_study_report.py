@@ -158,4 +158,4 @@ def _draw(figure: Figure, palette: Palette, cells: Sequence[Cell]) -> None:
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
     panels[0].set_ylabel("normalised score")
-    panels[0].legend(fontsize=8)
+    panels[0].legend(fontsize=8, loc="lower right")  # curves rise to the right
