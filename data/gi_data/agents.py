@@ -51,11 +51,9 @@ def check_commands(body: "Embodiment | None", env: Environment) -> None:
     names = () if needed is None else needed.command_space.names
     commanded = () if body is None else body.command_space.names
     if names and names != commanded:
-        what, do = (
-            f"nothing commands {env.name}",
-            "Name an adapter that was made for this body; gi posttrain makes one.",
-        )
-        raise ConfigError(what, got=", ".join(commanded) or "no commands", expected=", ".join(names), do=do)
+        do = "Name an adapter that was made for this body; gi posttrain makes one."
+        got, expected = ", ".join(commanded) or "no commands", ", ".join(names)
+        raise ConfigError(f"nothing commands {env.name}", got=got, expected=expected, do=do)
 
 
 class IdleAgent:

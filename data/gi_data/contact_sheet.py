@@ -56,7 +56,7 @@ class Tile:
     states: tuple[InputState, ...]
     known: NDArray[np.bool_]  # (T,)
     video: bytes
-    actuators: tuple[tuple[str, str], ...] = ()
+    actuators: tuple[tuple[str, str], ...]
 
     def describe(self) -> dict[str, Any]:
         """What the page knows of it, ready for JSON, without the video."""
